@@ -1,0 +1,153 @@
+// Package window counts what happened in the last few seconds, exactly.
+//
+// A [Window] is a ring of buckets. Each bucket holds one slice of the span, and a bucket that has left the
+// span counts for nothing any more: unlike a decaying average, a tight burst of failures is neither smeared
+// over the past nor remembered for ever. With ten buckets of one second, a sum covers the bucket under way
+// and the nine before it, so between nine and ten seconds.
+//
+// Adding is what every call pays: one clock comparison and one atomic addition, no lock. The buckets are
+// spread over a few shards, so that cores do not fight over one cache line. A lock is taken only when a
+// bucket is turned over, once in each slice.
+//
+// Not for percentiles or averages: it counts kinds of events, no values.
+package window
+
+import (
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Kinds is how many kinds of events one window counts. What each kind means is the caller's business.
+const Kinds = 4
+
+// maxShards bounds what a window costs on a large machine: 8 shards of 10 buckets are 5 KiB.
+const maxShards = 8
+
+// Sums holds how often each kind was counted within the span.
+type Sums [Kinds]int64
+
+// Total returns the sum over all kinds.
+func (s Sums) Total() int64 {
+	var n int64
+	for _, v := range s {
+		n += v
+	}
+	return n
+}
+
+// Window counts events in a sliding span of time. Its methods may be called from any goroutine.
+type Window struct {
+	epoch   time.Time // carries the monotonic clock, so a jump of the wall clock moves nothing
+	width   time.Duration
+	buckets int64
+	mask    uint32 // shards - 1; the number of shards is a power of two
+	shards  []shard
+}
+
+// shard is one ring. Rings differ only in who writes them; a sum reads all.
+type shard struct {
+	mu   sync.Mutex // guards turning a bucket over
+	ring []bucket
+}
+
+// bucket fills one cache line, so that neighbours do not disturb each other.
+type bucket struct {
+	stamp atomic.Int64 // which slice since the epoch the counts belong to, plus one; 0 is never used
+	n     [Kinds]atomic.Int64
+	_     [64 - 8 - 8*Kinds]byte
+}
+
+// New returns a window of the given span, cut into buckets. A span below one nanosecond per bucket and
+// fewer than one bucket are raised to one.
+func New(span time.Duration, buckets int) *Window {
+	buckets = max(buckets, 1)
+	width := max(span/time.Duration(buckets), 1)
+	shards := 1
+	for shards < runtime.GOMAXPROCS(0) && shards < maxShards {
+		shards *= 2
+	}
+	w := &Window{
+		epoch:   time.Now(),
+		width:   width,
+		buckets: int64(buckets),
+		mask:    uint32(shards - 1),
+		shards:  make([]shard, shards),
+	}
+	for i := range w.shards {
+		w.shards[i].ring = make([]bucket, buckets)
+	}
+	return w
+}
+
+// Span returns the time a window covers.
+func (w *Window) Span() time.Duration { return w.width * time.Duration(w.buckets) }
+
+// stamp numbers the slice of time that now lies in. An instant before the epoch belongs to the first slice.
+func (w *Window) stamp(now time.Time) int64 {
+	return int64(max(now.Sub(w.epoch), 0)/w.width) + 1
+}
+
+// Add counts one event of the kind at now. An event so late that its bucket has been turned over since is
+// counted in the bucket that took its place: an event is never lost while it is still within two spans.
+func (w *Window) Add(now time.Time, kind int) {
+	s := &w.shards[0]
+	if w.mask != 0 {
+		s = &w.shards[rand.Uint32()&w.mask]
+	}
+	stamp := w.stamp(now)
+	b := &s.ring[stamp%w.buckets]
+	if b.stamp.Load() < stamp {
+		s.turn(b, stamp)
+	}
+	b.n[kind].Add(1)
+}
+
+// turn empties a bucket for a new slice of time, unless another goroutine has just done so.
+func (s *shard) turn(b *bucket, stamp int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b.stamp.Load() >= stamp {
+		return
+	}
+	for i := range b.n {
+		b.n[i].Store(0)
+	}
+	b.stamp.Store(stamp)
+}
+
+// Sum returns what was counted within the span that ends at now.
+func (w *Window) Sum(now time.Time) Sums {
+	var sums Sums
+	last := w.stamp(now)
+	for i := range w.shards {
+		for j := range w.shards[i].ring {
+			b := &w.shards[i].ring[j]
+			stamp := b.stamp.Load()
+			if stamp == 0 || stamp <= last-w.buckets {
+				continue
+			}
+			for k := range sums {
+				sums[k] += b.n[k].Load()
+			}
+		}
+	}
+	return sums
+}
+
+// Reset forgets everything.
+func (w *Window) Reset() {
+	for i := range w.shards {
+		s := &w.shards[i]
+		s.mu.Lock()
+		for j := range s.ring {
+			b := &s.ring[j]
+			for k := range b.n {
+				b.n[k].Store(0)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
