@@ -362,3 +362,24 @@ func TestSuccessesRace(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 }
+
+// TestFailuresRace: however many failures arrive together, they open the breaker once.
+func TestFailuresRace(t *testing.T) {
+	for range 200 {
+		b := newBreaker(t, breaker.Config{ConsecutiveFailures: 1, FailureRatio: -1})
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 16 {
+			token := allow(t, b)
+			wg.Go(func() {
+				<-start
+				token.Done(errDown)
+			})
+		}
+		close(start)
+		wg.Wait()
+		if s := b.Snapshot(); s.State != breaker.Open || s.Trips != 1 || s.Generation != 2 {
+			t.Fatalf("%+v", s)
+		}
+	}
+}
