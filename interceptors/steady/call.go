@@ -1,0 +1,330 @@
+package steady
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/grpcsteady/steady/balancer/attempt"
+	"github.com/grpcsteady/steady/interceptors/deadline"
+	"github.com/grpcsteady/steady/interceptors/retry"
+)
+
+// call is one unary call under the driver. Everything in it belongs to the goroutine that makes the call;
+// what attempts share with each other and with pickers is in shared. The first attempt is part of it, so
+// that a call that succeeds at once is one object.
+type call struct {
+	ch     *channel
+	m      *method
+	rule   *compiled
+	name   string          // full method
+	ctx    context.Context // the caller's
+	cc     *grpc.ClientConn
+	invoke grpc.UnaryInvoker
+	req    any
+	reply  any
+	opts   []grpc.CallOption // for attempts, without ours
+	asked  *asked            // nil: the caller asked for nothing special
+
+	start    time.Time
+	deadline time.Time // in force; zero: none
+	origin   deadline.Origin
+	derive   bool // the deadline in force is tighter than that of ctx
+	overlap  bool // attempts may run at once: each keeps its reply until one is taken
+
+	shared  attempt.Call
+	seq     retry.Sequence
+	capped  bool // one attempt only, since an earlier hop is retrying already
+	last    *try // the last attempt that was made
+	story   *[]AttemptReport
+	stop    retry.Stop
+	detail  string
+	refused bool // the call ended with a refusal by a gate
+	made    int
+
+	first try
+}
+
+// unary is the interceptor of a channel for unary calls.
+func (b *binding) unary(ctx context.Context, name string, req, reply any, cc *grpc.ClientConn,
+	invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+) error {
+	ch := b.channel(cc)
+	m := ch.method(name, false)
+	if m.rule.mode == ModeOff || ch.idle(m, opts) {
+		return invoke(ctx, name, req, reply, cc, opts...)
+	}
+	c := &call{
+		ch: ch, m: m, rule: m.rule, name: name, ctx: ctx, cc: cc, invoke: invoke, req: req, reply: reply,
+		opts: opts, start: time.Now(),
+	}
+	c.begin(opts)
+	return c.run()
+}
+
+// idle reports whether there is nothing to do for a call but to make it.
+func (ch *channel) idle(m *method, opts []grpc.CallOption) bool {
+	o := ch.out
+	if m.rule.Name != noRule || len(o.observers) > 0 || len(o.gates) > 0 || o.faults != nil || o.classifier != nil ||
+		m.answer != nil || m.success != nil {
+		return false
+	}
+	for _, opt := range opts {
+		if ours(opt) {
+			return false
+		}
+	}
+	return true
+}
+
+// begin reads the options, settles the deadline and starts the sequence of attempts.
+func (c *call) begin(opts []grpc.CallOption) {
+	own := c.rule.mode == ModeEnforce
+	if special(opts, own) {
+		c.asked = new(asked)
+		c.asked.read(opts, own)
+		c.opts = c.asked.rest
+	}
+	c.deadline, c.origin, c.derive = c.rule.budget(c.ctx, c.start, c.asked.within(), false)
+	if c.retries() {
+		c.ch.budget.Deposit(c.start)
+		cfg := c.rule.Retry
+		if cfg == nil {
+			cfg = &defaultRetry
+		}
+		if n := c.asked.most(); n > 0 {
+			own := *cfg
+			own.MaxAttempts = n
+			cfg = &own
+		}
+		c.seq = cfg.Start(c.start)
+	}
+	if c.asked != nil && c.asked.report != nil {
+		c.story = new([]AttemptReport)
+	}
+}
+
+var defaultRetry = retry.Config{}.WithDefaults()
+
+// retries reports whether the call may make more than one attempt at all.
+func (c *call) retries() bool { return c.rule.retries || c.asked.most() > 0 }
+
+// budget returns the deadline in force for a call, where it came from, and whether it is tighter than the
+// context's. A stream gets neither a default nor a cap.
+func (r *compiled) budget(ctx context.Context, now time.Time, within time.Duration, stream bool) (time.Time, deadline.Origin, bool) {
+	caller, has := ctx.Deadline()
+	if !r.deadline && within == 0 {
+		return caller, deadline.OriginCaller, false
+	}
+	limit, origin := caller, deadline.OriginCaller
+	if r.deadline {
+		cfg := *r.Deadline
+		if within > 0 || stream { // the call's own wish stands above default and cap, not above the reserve
+			cfg.Default, cfg.Max = -1, 0
+		}
+		limit, origin = cfg.Call(now, caller, has && hopFrom(ctx) != nil)
+	}
+	if within > 0 {
+		if d := now.Add(within); limit.IsZero() || d.Before(limit) {
+			limit, origin = d, deadline.OriginCaller
+		}
+	}
+	return limit, origin, !limit.IsZero() && (!has || limit.Before(caller))
+}
+
+// run is the driver: it makes attempts until one succeeds or there is a reason to stop.
+func (c *call) run() error {
+	if err := c.feasible(); err != nil {
+		return c.end(nil, err)
+	}
+	t := &c.first
+	t.Context, t.start = c.ctx, c.start
+	t.prepare(c, 1)
+	for {
+		t.run()
+		if t.gate != "" {
+			c.record(t, 0)
+			c.refused = true
+			if c.last != nil { // a real answer of the server says more than our refusal
+				c.stop, c.detail = retry.StopRefused, "by "+t.gate
+				return c.end(c.last, c.last.err)
+			}
+			return c.end(t, t.err)
+		}
+		c.made++
+		c.last = t
+		if t.err == nil {
+			c.record(t, 0)
+			return c.end(t, nil)
+		}
+		wait, stop := c.decide(t)
+		c.record(t, wait)
+		if stop != retry.Go {
+			c.stop = stop
+			return c.end(t, t.err)
+		}
+		if !c.pause(wait) {
+			c.stop = retry.StopCanceled
+			return c.end(t, contextError(c.ctx, t.err))
+		}
+		t = c.another()
+	}
+}
+
+// feasible refuses a call whose time is too short to be worth sending, if the rule wants that.
+func (c *call) feasible() error {
+	if !c.rule.deadline || c.rule.Deadline.Feasibility != deadline.FeasibilityAll || c.deadline.IsZero() {
+		return nil
+	}
+	err := c.m.memory.feasible.Check(c.start, c.deadline.Sub(c.start), &c.m.memory.learned)
+	if err == nil {
+		return nil
+	}
+	refusal := c.refusal(1, "deadline", err, 0, c.start)
+	if c.rule.mode == ModeObserve {
+		return nil
+	}
+	c.refused = true
+	return refusal
+}
+
+// refusal makes the error of a refused attempt and tells observers of it.
+func (c *call) refusal(number int, gate string, err error, after time.Duration, now time.Time) *RefusedError {
+	r := &RefusedError{Gate: gate, Method: c.name, RetryAfter: min(after, maxRetryAfter), Err: err}
+	if o := c.ch.out.observers; o.on() {
+		o.tell(&Refused{
+			About: c.about(), Number: number, Gate: gate, Err: err, RetryAfter: r.RetryAfter, At: now,
+			WouldHave: c.rule.mode == ModeObserve,
+		})
+	}
+	return r
+}
+
+// about returns what events say about the call. Methods that share their state keep their own name.
+func (c *call) about() About {
+	a := c.m.about
+	a.Method = c.name
+	return a
+}
+
+// another makes the next attempt.
+func (c *call) another() *try {
+	t := &try{start: time.Now()}
+	t.Context = previousAttempts(c.ctx, c.made)
+	t.prepare(c, c.made+1)
+	return t
+}
+
+// previousAttempts sets the header that gRPC demands of retries, in place of one that the caller may have
+// passed on by accident.
+func previousAttempts(ctx context.Context, n int) context.Context {
+	md, ok := metadata.FromOutgoingContext(ctx)
+	if !ok {
+		md = metadata.MD{}
+	}
+	md.Set(attemptsKey, fmt.Sprint(n))
+	return metadata.NewOutgoingContext(ctx, md)
+}
+
+// decide asks whether, and after what wait, another attempt follows. In observe mode the answer is told and
+// then ignored.
+func (c *call) decide(t *try) (time.Duration, retry.Stop) {
+	if !c.retries() || t.wouldRefuse || t.wasCut {
+		return 0, retry.StopPermanent
+	}
+	failed := c.failed(t.end, t.ended)
+	if failed.Retryable && c.made == 1 && c.asked.most() == 0 && earlierAttempts(c.ctx) > 0 {
+		c.capped = true // the layer above is retrying: one attempt here
+		return 0, retry.StopAttempts
+	}
+	wait, stop := c.seq.Next(failed)
+	if stop == retry.StopBudget && c.observed() {
+		s := c.ch.budget.Snapshot(t.ended)
+		c.detail = fmt.Sprintf("%d of %d", s.Left, s.Capacity)
+	}
+	if stop != retry.Go {
+		return 0, stop
+	}
+	if c.ch.out.observers.on() {
+		c.tellRetry(t.att.Number, t.end, t.err, wait, t.ended)
+	}
+	if c.rule.mode == ModeObserve {
+		return 0, retry.StopPermanent
+	}
+	return wait, retry.Go
+}
+
+// failed describes the end of an attempt to the sequence of attempts.
+func (c *call) failed(e ending, at time.Time) retry.Failed {
+	f := retry.Failed{
+		Now: at, Deadline: c.deadline, Retryable: c.retryable(e), Pushback: e.pushback,
+		Budget: c.ch.budget, Random: c.ch.out.random,
+	}
+	if c.rule.deadline && c.rule.Deadline.Feasibility != deadline.FeasibilityOff {
+		f.Need, _ = c.m.memory.learned.Median(at)
+	}
+	return f
+}
+
+func (c *call) tellRetry(number int, e ending, err error, wait time.Duration, at time.Time) {
+	c.ch.out.observers.tell(&Retried{
+		About: c.about(), Number: number, Code: e.code, Err: err, Wait: wait, Pushback: e.pushback.Set, At: at,
+		WouldHave: c.rule.mode == ModeObserve,
+	})
+}
+
+// observed reports whether somebody will read the story of the call.
+func (c *call) observed() bool { return c.rule.mode == ModeEnforce || c.story != nil }
+
+// retryable reports whether another attempt may follow the error: its code must be one to retry on, and
+// somebody must have said that the method may be repeated, unless nothing has left the client.
+func (c *call) retryable(e ending) bool {
+	if e.local || e.canceled {
+		return false
+	}
+	wanted := false
+	switch set := c.rule.retryOn; {
+	case set != 0:
+		wanted = set.has(e.code)
+	case e.code == codes.Unavailable:
+		wanted = true
+	case e.code == codes.ResourceExhausted:
+		wanted = e.pushback.Set
+	case e.code == codes.DeadlineExceeded:
+		wanted = e.cut // of the attempt, never of the call
+	}
+	if !wanted {
+		return false
+	}
+	if c.rule.Idempotent || c.rule.named || c.m.repeats || c.asked.safe() {
+		return true
+	}
+	return e.unsent
+}
+
+// pause waits before the next attempt. It reports false if the caller went away meanwhile.
+func (c *call) pause(wait time.Duration) bool {
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-c.ctx.Done():
+		}
+	}
+	return c.ctx.Err() == nil
+}
+
+// contextError returns what a call whose caller went away between two attempts ends with: the cancel is the
+// caller's own, but a deadline that ran out says less than the server's last word.
+func contextError(ctx context.Context, last error) error {
+	if ctx.Err() == context.Canceled { //nolint:errorlint // a context returns exactly this value
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	return last
+}

@@ -1,0 +1,216 @@
+package steady
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/grpcsteady/steady/interceptors/breaker"
+	"github.com/grpcsteady/steady/interceptors/deadline"
+	"github.com/grpcsteady/steady/interceptors/retry"
+)
+
+// channel is the state of one connection: what a rule set has learned there.
+type channel struct {
+	out    *Outbound
+	cc     *grpc.ClientConn
+	name   string
+	budget *retry.Budget
+	seen   sightings
+
+	view   atomic.Pointer[view] // methods under the rules in force
+	memory sync.Map             // method -> *memory; outlives the rules
+
+	mu       sync.Mutex // guards breakers, and the building of views
+	breakers map[string]*breakerState
+}
+
+// view is what a channel makes of one table: each method with its rule and state, found by one look-up.
+type view struct {
+	table    *table
+	methods  sync.Map     // full method -> *method
+	strays   atomic.Int32 // entries for methods that nobody described
+	overflow sync.Map     // *compiled -> *method, for strays beyond the limit
+}
+
+// maxStrays bounds how many methods, known neither from rules nor from descriptors, get state of their own.
+// Those beyond it share one state for each rule.
+const maxStrays = 1024
+
+// method is one method of a channel under one rule. It is immutable but for what it points to.
+type method struct {
+	about   About
+	rule    *compiled
+	breaker *breaker.Breaker
+	memory  *memory
+	repeats bool // its descriptor allows retries
+	answer  answerFunc
+	success successFunc
+}
+
+// memory is what is learned of a method whatever the rule.
+type memory struct {
+	learned  deadline.Learned
+	feasible deadline.Feasible
+}
+
+// breakerState is a breaker and who reads its changes.
+type breakerState struct {
+	*breaker.Breaker
+	rule    string
+	method  string
+	observe atomic.Bool // its rule only observes
+}
+
+// method returns the state of a method under the rules in force.
+func (ch *channel) method(name string, stream bool) *method {
+	v := ch.view.Load()
+	if t := ch.out.table.Load(); v == nil || v.table != t {
+		v = ch.renew(t)
+	}
+	if m, ok := v.methods.Load(name); ok {
+		return m.(*method)
+	}
+	return ch.resolve(v, name, stream)
+}
+
+// renew makes the view of a new table and hands the breakers their new thresholds. Breakers whose rule is
+// gone are forgotten.
+func (ch *channel) renew(t *table) *view {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if v := ch.view.Load(); v != nil && v.table == t {
+		return v
+	}
+	for key, b := range ch.breakers {
+		c := t.byName[b.rule]
+		if c == nil || c.Breaker == nil || c.PerMethod != (b.method != "") {
+			delete(ch.breakers, key)
+			continue
+		}
+		b.observe.Store(c.mode == ModeObserve)
+		if err := b.Update(*c.Breaker); err != nil {
+			panic("steady: the breaker was checked with its rule: " + err.Error())
+		}
+	}
+	v := &view{table: t}
+	ch.view.Store(v)
+	return v
+}
+
+// resolve builds the state of a method that is called for the first time under a view.
+func (ch *channel) resolve(v *view, name string, stream bool) *method {
+	rule, named := v.table.match(name)
+	descriptor := describe(name)
+	known := named || descriptor != nil
+	if !known && v.strays.Add(1) > maxStrays {
+		v.strays.Add(-1)
+		if m, ok := v.overflow.Load(rule); ok {
+			return m.(*method)
+		}
+		m, _ := v.overflow.LoadOrStore(rule, ch.build(rule, "", stream))
+		return m.(*method)
+	}
+	m := ch.build(rule, name, stream)
+	m.about.Known = known
+	m.repeats = repeatable(descriptor)
+	m.answer = ch.out.fallbacks[name]
+	m.success = ch.out.successes[name]
+	found, _ := v.methods.LoadOrStore(name, m)
+	return found.(*method)
+}
+
+// build makes the state of a method; "" is for the methods that share one.
+func (ch *channel) build(rule *compiled, name string, stream bool) *method {
+	m := &method{rule: rule, about: About{Channel: ch.name, Method: name, Rule: rule.Name, Stream: stream, Memo: new(Memo)}}
+	mem, ok := ch.memory.Load(name)
+	if !ok {
+		mem, _ = ch.memory.LoadOrStore(name, new(memory))
+	}
+	m.memory = mem.(*memory)
+	if rule.Breaker != nil {
+		scope := ""
+		if rule.PerMethod {
+			scope = name
+			if scope == "" {
+				scope = "other"
+			}
+		}
+		m.breaker = ch.breakerOf(rule, scope)
+	}
+	return m
+}
+
+// breakerOf returns the breaker of a rule, or of one method of it. A call that still goes by an older table
+// must not bring back a breaker that an update has dropped, nor its thresholds: what it gets then is its own.
+func (ch *channel) breakerOf(rule *compiled, scope string) *breaker.Breaker {
+	key := rule.Name + "\x00" + scope
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if b, ok := ch.breakers[key]; ok {
+		return b.Breaker
+	}
+	current := ch.view.Load().table.byName[rule.Name] == rule
+	s := &breakerState{rule: rule.Name, method: scope}
+	s.observe.Store(rule.mode == ModeObserve)
+	b, err := breaker.New(*rule.Breaker, breaker.WithRandom(ch.out.random), breaker.OnChange(func(c breaker.Change) {
+		if ch.out.observers.on() {
+			ch.out.observers.tell(&BreakerChanged{
+				Channel: ch.name, Rule: s.rule, Method: s.method, Change: c, WouldHave: s.observe.Load(),
+			})
+		}
+	}))
+	if err != nil {
+		panic("steady: the breaker was checked with its rule: " + err.Error())
+	}
+	s.Breaker = b
+	if current {
+		ch.breakers[key] = s
+	}
+	return b
+}
+
+// sightings remembers which endpoints answered lately, for breakers under a balancer that does not tell how
+// many there are. It is a sample: a success is noted at most every 50 ms, so that it costs nothing.
+type sightings struct {
+	next atomic.Pointer[time.Time] // when a success is next worth noting
+
+	mu   sync.Mutex // guards last
+	last map[string]time.Time
+}
+
+const (
+	sightingPeriod = 50 * time.Millisecond
+	sightingMemory = 10 * time.Second
+	maxSightings   = 64
+)
+
+// success notes where an attempt succeeded, now and then.
+func (s *sightings) success(now time.Time, addr net.Addr) {
+	if next := s.next.Load(); next == nil || !now.Before(*next) {
+		due := now.Add(sightingPeriod)
+		s.next.Store(&due)
+		s.note(now, addr.String())
+	}
+}
+
+// note remembers an endpoint and returns how many were seen in the last ten seconds.
+func (s *sightings) note(now time.Time, source string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, at := range s.last {
+		if now.Sub(at) > sightingMemory {
+			delete(s.last, name)
+		}
+	}
+	if s.last == nil {
+		s.last = make(map[string]time.Time)
+	}
+	if _, ok := s.last[source]; ok || len(s.last) < maxSightings {
+		s.last[source] = now
+	}
+	return len(s.last)
+}

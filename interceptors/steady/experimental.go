@@ -1,0 +1,19 @@
+package steady
+
+import (
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+)
+
+// This file holds every use of what package grpc itself calls experimental, so that a change of gRPC's is
+// mended in one place.
+
+type finishOption = grpc.OnFinishCallOption
+
+func onFinish(f func(error)) grpc.CallOption { return grpc.OnFinish(f) }
+
+// withoutRetry keeps gRPC's own retries from multiplying ours. Its transparent retries stay.
+func withoutRetry() grpc.DialOption { return grpc.WithDisableRetry() }
+
+// closed reports whether a connection was closed for good.
+func closed(cc *grpc.ClientConn) bool { return cc != nil && cc.GetState() == connectivity.Shutdown }

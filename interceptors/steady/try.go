@@ -1,0 +1,343 @@
+package steady
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/grpcsteady/steady/balancer/attempt"
+	"github.com/grpcsteady/steady/interceptors/breaker"
+	"github.com/grpcsteady/steady/interceptors/deadline"
+)
+
+// try is one attempt. It is the context that gRPC gets, and it owns everything the attempt writes to, so
+// that two attempts may run at once and a late writer finds only its own. It is never reused: a picker may
+// hold on to it.
+type try struct {
+	context.Context // the caller's, or one derived from it with a deadline
+
+	c       *call
+	att     attempt.Attempt
+	token   breaker.Token
+	gates   []func(error) // done functions of the user's gates
+	header  metadata.MD
+	trailer metadata.MD
+	peer    peer.Peer
+	reply   *kept // set if attempts of the call may run at once
+	options [4]grpc.CallOption
+
+	start time.Time
+	limit time.Time // its own timeout, tighter than the call's; zero: none
+
+	// Written when it ends.
+	ended       time.Time
+	err         error
+	gate        string // the gate that refused it; "" if it was made
+	end         ending
+	verdict     Verdict
+	wouldRefuse bool        // a gate would have refused it if the rule were enforced
+	wasCut      bool        // its would-have cut, and what follows from it, came before its end
+	settled     atomic.Bool // whoever sets it owns token and gates
+	counted     atomic.Bool // the breaker has its result
+}
+
+// Value makes the attempt part of its context without a further object.
+func (t *try) Value(k any) any {
+	if attempt.IsKey(k) {
+		return &t.att
+	}
+	return t.Context.Value(k)
+}
+
+// prepare gives an attempt its number. Its context and start are set.
+func (t *try) prepare(c *call, number int) {
+	t.c = c
+	t.att.Call, t.att.Channel, t.att.Method, t.att.Number = &c.shared, c.ch.name, c.name, number
+	if c.overlap {
+		t.reply = new(kept)
+	}
+}
+
+// run makes the attempt: gates, deadline, gRPC, and the account of its end.
+func (t *try) run() {
+	defer t.release() // a panic or Goexit below is not ours, but no slot is lost by it
+	if !t.admit() {
+		return
+	}
+	c := t.c
+	if c.rule.deadline {
+		t.limit, _ = c.rule.Deadline.Attempt(t.start, c.deadline)
+	}
+	if c.rule.mode == ModeObserve {
+		if stop := t.watch(); stop != nil {
+			defer stop()
+		}
+	} else if limit := t.cutAt(); !limit.IsZero() {
+		ctx, cancel := context.WithDeadline(t.Context, limit)
+		defer cancel()
+		t.Context = ctx
+	}
+	t.err = t.invoke()
+	t.settle()
+}
+
+// cutAt returns the deadline that the attempt's context needs; zero: the caller's own is tight enough.
+func (t *try) cutAt() time.Time {
+	if !t.limit.IsZero() {
+		return t.limit
+	}
+	if t.c.derive {
+		return t.c.deadline
+	}
+	return time.Time{}
+}
+
+// admit asks the breaker and then the user's gates.
+func (t *try) admit() bool {
+	c := t.c
+	if c.m.breaker != nil {
+		token, err := c.m.breaker.AllowAt(t.start)
+		if err != nil && !t.refuse("breaker", err, c.m.breaker.RetryAfter(t.start)) {
+			return false
+		}
+		t.token = token
+	}
+	for _, g := range c.ch.out.gates {
+		done, err := g.gate.Admit(t)
+		if err != nil {
+			if !t.refuse(g.name, err, 0) {
+				return false
+			}
+			continue
+		}
+		if done != nil {
+			t.gates = append(t.gates, done)
+		}
+	}
+	return true
+}
+
+// refuse accounts for a refusal, and reports whether the attempt is made all the same.
+func (t *try) refuse(gate string, err error, after time.Duration) bool {
+	refusal := t.c.refusal(t.att.Number, gate, err, after, t.start)
+	if t.c.rule.mode == ModeObserve {
+		t.wouldRefuse = true
+		return true
+	}
+	t.gate, t.err, t.ended = gate, refusal, t.start
+	t.end.code = codeOf(refusal)
+	return false
+}
+
+// gateErr reports whether the attempt was refused with this error.
+func (t *try) gateErr(target error) bool { return t.gate != "" && errors.Is(t.err, target) }
+
+// invoke hands the attempt to gRPC.
+func (t *try) invoke() error {
+	c := t.c
+	if f := c.ch.out.faults; f != nil {
+		if err := injectFault(t, f, c.about(), t.att.Number, false, c.ch.out.observers); err != nil {
+			t.att.SetSent(true) // it stands for an error of the server
+			return err
+		}
+	}
+	n := len(c.opts)
+	opts := t.options[:0]
+	if n+4 > len(t.options) {
+		opts = make([]grpc.CallOption, 0, n+4)
+	}
+	opts = append(opts, c.opts...)
+	opts = append(opts, grpc.Trailer(&t.trailer), grpc.Peer(&t.peer))
+	if c.asked != nil && len(c.asked.header) > 0 {
+		opts = append(opts, grpc.Header(&t.header))
+	}
+	reply := c.reply
+	if t.reply != nil {
+		codec, err := codecOf(c.opts)
+		if err != nil {
+			return err
+		}
+		opts, reply = append(opts, grpc.ForceCodecV2(keepCodec{codec})), t.reply
+	}
+	return c.invoke(t, c.name, c.req, reply, c.cc, opts...)
+}
+
+// settle accounts for the end of the attempt: verdict, breaker, gates, learned duration, events. In observe
+// mode the instant at which the attempt would have been cut may have come before and settled it.
+func (t *try) settle() {
+	c := t.c
+	if t.needsClock() {
+		t.ended = t.start.Add(time.Since(t.start))
+	}
+	t.end = t.ending()
+	t.verdict = t.judge()
+	if t.settled.CompareAndSwap(false, true) {
+		t.conclude(t.verdict, t.end, t.err, t.ended)
+		t.tellCut()
+	} else {
+		t.wasCut = true
+	}
+	if o := c.ch.out.observers; o.on() {
+		o.tell(&AttemptEnded{
+			About: c.about(), Number: t.att.Number, Picked: t.att.Picked(), Addr: t.peer.Addr, Code: t.end.code, Err: t.err,
+			Verdict: t.verdict, Start: t.start, Duration: t.took(),
+		})
+	}
+}
+
+// needsClock reports whether somebody wants to know when the attempt ended.
+func (t *try) needsClock() bool {
+	c := t.c
+	return t.err != nil || c.m.breaker != nil || c.rule.deadline || c.story != nil || c.ch.out.observers.on()
+}
+
+// took returns how long the attempt ran.
+func (t *try) took() time.Duration { return t.ended.Sub(t.start) }
+
+// ending collects what is known of the end.
+func (t *try) ending() ending {
+	if t.err == nil {
+		return ending{}
+	}
+	c := t.c
+	e := ending{code: codeOf(t.err)}
+	e.local = isLocal(e.code, t.err)
+	e.unsent = t.unsent(e.code)
+	e.pushback = pushbackOf(t.err, t.trailer)
+	callerErr := c.ctx.Err()
+	e.canceled = errors.Is(callerErr, context.Canceled)
+	if e.code != codes.DeadlineExceeded {
+		return e
+	}
+	e.cut = !t.limit.IsZero() && !t.ended.Before(t.limit)
+	e.enough = e.cut || c.ranOut(t.ended)
+	if !e.enough {
+		if median, ok := c.m.memory.learned.Median(t.ended); ok {
+			e.enough = t.took() >= median
+		}
+	}
+	return e
+}
+
+// judge gives the verdict: the user's classifier first, then the rule.
+func (t *try) judge() Verdict {
+	c := t.c
+	if f := c.ch.out.classifier; f != nil {
+		reply := c.reply
+		if t.err != nil || t.reply != nil {
+			reply = nil
+		}
+		if v := f(c.name, reply, t.err); v != VerdictDefault {
+			return v
+		}
+	}
+	return c.rule.judge(t.end)
+}
+
+// conclude tells breaker, gates and memory how the attempt ended.
+func (t *try) conclude(v Verdict, e ending, err error, at time.Time) {
+	c := t.c
+	source := ""
+	if v == VerdictFailure || v == VerdictSuspect {
+		if source = t.att.Picked(); !e.would {
+			source = t.endpoint()
+		}
+	}
+	if len(t.gates) > 0 {
+		defer t.finishGates(forGates(v, err, source)) // whatever an observer of the breaker does
+	}
+	if c.m.breaker != nil && t.counted.CompareAndSwap(false, true) {
+		t.token.End(at, t.outcome(v, e, source, at))
+	}
+	if e.code == codes.OK && v == VerdictSuccess && (c.rule.deadline || c.m.breaker != nil) && !t.att.Stream {
+		c.m.memory.learned.Observe(at, at.Sub(t.start))
+	}
+}
+
+// finishGates ends the user's gates, in the opposite order of their admission.
+func (t *try) finishGates(result error) {
+	if len(t.gates) == 0 {
+		return
+	}
+	last := len(t.gates) - 1
+	done := t.gates[last]
+	t.gates = t.gates[:last]
+	defer t.finishGates(result) // the others too, even if this one panics
+	done(result)
+}
+
+// outcome translates a verdict into the words of the breaker.
+func (t *try) outcome(v Verdict, e ending, source string, at time.Time) breaker.Outcome {
+	c := t.c
+	o := breaker.Outcome{Duration: at.Sub(t.start)}
+	switch v {
+	case VerdictSuccess:
+		o.Result = breaker.Success
+		if e.code == codes.OK && t.peer.Addr != nil && t.att.Endpoints() == 0 {
+			c.ch.seen.success(at, t.peer.Addr)
+		}
+	case VerdictFailure, VerdictSuspect:
+		o.Result, o.RatioOnly = breaker.Failure, v == VerdictSuspect
+		o.Pushback = e.pushback.Wait
+		o.Source, o.Sources, o.Everywhere = source, t.att.Endpoints(), source == "" && e.unsent
+		if source != "" && o.Sources == 0 {
+			o.Sources = c.ch.seen.note(at, source)
+		}
+	default:
+		o.Result = breaker.Nothing
+	}
+	return o
+}
+
+// endpoint returns where the attempt was sent: what the picker told, or else what the connection says.
+func (t *try) endpoint() string {
+	if name := t.att.Picked(); name != "" || t.peer.Addr == nil {
+		return name
+	}
+	name := t.peer.Addr.String()
+	t.att.SetPicked(&name) // a foreign balancer does not read it, but the story does
+	return name
+}
+
+// unsent reports whether the attempt provably never left the client: the picker says so, or there was no
+// connection to send it on.
+func (t *try) unsent(code codes.Code) bool {
+	switch t.att.Sent() {
+	case attempt.SentNo:
+		return true
+	case attempt.SentYes:
+		return false
+	default:
+		return t.peer.Addr == nil && code == codes.Unavailable && len(t.trailer) == 0
+	}
+}
+
+// tellCut tells that a rule's deadline ended the attempt.
+func (t *try) tellCut() {
+	c := t.c
+	if t.end.code != codes.DeadlineExceeded || !c.ch.out.observers.on() || c.rule.mode != ModeEnforce {
+		return
+	}
+	ruled := c.derive && c.origin != deadline.OriginCaller && !t.ended.Before(c.deadline)
+	if t.end.cut || ruled {
+		c.ch.out.observers.tell(t.cutEvent(t.end.cut, t.ended))
+	}
+}
+
+// release gives back what an attempt holds that did not come to its end in order: code below panicked or
+// left the goroutine. After an orderly end nothing is left to give back.
+func (t *try) release() {
+	if !t.settled.CompareAndSwap(false, true) {
+		return
+	}
+	defer t.finishGates(context.Canceled)
+	if t.c.m.breaker != nil && t.counted.CompareAndSwap(false, true) {
+		t.token.End(time.Now(), breaker.Outcome{Result: breaker.Nothing})
+	}
+}
