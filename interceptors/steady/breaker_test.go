@@ -163,39 +163,6 @@ func TestDeadlineCountsWithTimeEnough(t *testing.T) {
 // the balancer; a service that fails everywhere is one for the breaker.
 func TestCrashOpensNothingDeathDoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var crashed atomic.Bool
-		s := newStub(func(n int) answer {
-			host := fmt.Sprint("host", n%5)
-			if crashed.Load() {
-				return answer{from: host, err: unavailable("connection reset"), after: time.Second}
-			}
-			return answer{from: host, after: 20 * time.Millisecond}
-		})
-		c := newClient(t, s, breakerRule(breaker.Config{}))
-		for range 50 { // the channel gets to know its endpoints
-			if _, err := c.call(t.Context(), get); err != nil {
-				t.Fatal(err)
-			}
-		}
-		s.answer = func(int) answer {
-			return answer{from: "host0", err: unavailable("connection reset"), after: time.Second}
-		}
-		var wg sync.WaitGroup
-		for range 100 {
-			wg.Go(func() {
-				_, err := c.call(t.Context(), get)
-				wantCode(t, err, codes.Unavailable)
-			})
-		}
-		wg.Wait()
-		s.answer = func(n int) answer { return answer{from: fmt.Sprint("host", 1+n%4)} }
-		if got := state(t, c.out); got != breaker.Closed {
-			// One hundred of 150 calls failed: that is the ratio's business, and here it is what is asked of it.
-			t.Logf("the ratio opened it: %v", got)
-		}
-	})
-	// The same without the ratio: the count alone.
-	synctest.Test(t, func(t *testing.T) {
 		s := newStub(func(n int) answer { return answer{from: fmt.Sprint("host", n%5), after: 20 * time.Millisecond} })
 		c := newClient(t, s, breakerRule(countOnly))
 		for range 50 {
@@ -203,9 +170,9 @@ func TestCrashOpensNothingDeathDoes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.answer = func(int) answer {
+		s.become(func(int) answer {
 			return answer{from: "host0", err: unavailable("connection reset"), after: time.Second}
-		}
+		})
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() { _, _ = c.call(t.Context(), get) })
@@ -214,9 +181,9 @@ func TestCrashOpensNothingDeathDoes(t *testing.T) {
 		if got := state(t, c.out); got != breaker.Closed {
 			t.Fatalf("one crashed host of five: breaker %v, want closed", got)
 		}
-		s.answer = func(n int) answer {
+		s.become(func(n int) answer {
 			return answer{from: fmt.Sprint("host", n%5), err: unavailable("connection reset")}
-		}
+		})
 		for range 5 {
 			_, _ = c.call(t.Context(), get)
 		}
@@ -270,7 +237,7 @@ func TestExactlyNProbesUnderAThousandCallers(t *testing.T) {
 		for range 5 {
 			_, _ = c.call(t.Context(), get)
 		}
-		s.answer = func(int) answer { return answer{from: "a", after: 100 * time.Millisecond} }
+		s.become(func(int) answer { return answer{from: "a", after: 100 * time.Millisecond} })
 		time.Sleep(time.Second)
 		before := len(s.attempts())
 		var ok, refused atomic.Int64
@@ -317,7 +284,7 @@ func TestAProbeNeverWedgesTheBreaker(t *testing.T) {
 					_, _ = c.call(t.Context(), get)
 				}
 				time.Sleep(5 * time.Second)
-				s.answer = func(int) answer { return answer{from: "a", do: tt.do} }
+				s.become(func(int) answer { return answer{from: "a", do: tt.do} })
 				var wg sync.WaitGroup
 				wg.Go(func() {
 					defer func() { _ = recover() }()
@@ -326,7 +293,7 @@ func TestAProbeNeverWedgesTheBreaker(t *testing.T) {
 					_, _ = c.call(ctx, get)
 				})
 				time.Sleep(2*time.Millisecond + tt.wait)
-				s.answer = func(int) answer { return answer{from: "a"} }
+				s.become(func(int) answer { return answer{from: "a"} })
 				for i := range 2 {
 					if _, err := c.call(t.Context(), get); err != nil {
 						t.Fatalf("probe %d after it: %v", i+1, err)
@@ -429,7 +396,7 @@ func TestFailOn(t *testing.T) {
 		if got := state(t, c.out); got != breaker.Closed {
 			t.Errorf("UNAVAILABLE is not listed: %v", got)
 		}
-		s.answer = func(int) answer { return answer{err: status.Error(codes.Aborted, "x"), from: "a"} }
+		s.become(func(int) answer { return answer{err: status.Error(codes.Aborted, "x"), from: "a"} })
 		for range 5 {
 			_, _ = c.call(t.Context(), get)
 		}

@@ -284,7 +284,7 @@ func TestTenThousandRulesAndAHundredThousandNames(t *testing.T) {
 		rules = append(rules, steady.Rule{Methods: []string{fmt.Sprintf("/s%d.S/M", i)}, Deadline: &deadline.Config{}})
 	}
 	c := newClient(t, always(answer{from: "a"}), rules)
-	c.stub.answer = func(int) answer { return answer{from: "a"} }
+	c.stub.become(func(int) answer { return answer{from: "a"} })
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)

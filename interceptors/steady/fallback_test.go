@@ -102,11 +102,11 @@ func TestWhoGetsNoFallback(t *testing.T) {
 		s := always(answer{})
 		c := newClient(t, s, []steady.Rule{{Methods: []string{""}, Deadline: &deadline.Config{Default: time.Second}}},
 			steady.Fallback(get, func(context.Context, *req, error) (*reply, error) { asked++; return &reply{}, nil }))
-		s.answer = func(int) answer { return answer{err: status.Error(codes.NotFound, "x"), from: "a"} }
+		s.become(func(int) answer { return answer{err: status.Error(codes.NotFound, "x"), from: "a"} })
 		_, err := c.call(t.Context(), get)
 		wantCode(t, err, codes.NotFound)
 
-		s.answer = func(int) answer { return answer{after: time.Hour, from: "a"} }
+		s.become(func(int) answer { return answer{after: time.Hour, from: "a"} })
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Millisecond, cancel)
 		_, err = c.call(ctx, get)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,7 +31,10 @@ func scenario(t *testing.T, mode steady.Mode, sick func(i int) answer) trace {
 	tr := trace{first: make(map[string]time.Duration)}
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
+		var mu sync.Mutex // a would-have cut is told on a goroutine of its own
 		note := func(kind string, at time.Time) {
+			mu.Lock()
+			defer mu.Unlock()
 			if _, ok := tr.first[kind]; !ok {
 				tr.first[kind] = at.Sub(start)
 			}
@@ -68,7 +72,11 @@ func scenario(t *testing.T, mode steady.Mode, sick func(i int) answer) trace {
 			Breaker:  &breaker.Config{OpenJitter: -1},
 			Retry:    &retry.Config{MaxAttempts: 2},
 			Deadline: &deadline.Config{Default: 2 * time.Second, AttemptTimeout: time.Second},
-		}}, steady.WithObserver(observer), steady.WithRandom(random.Float64), wide)
+		}}, steady.WithObserver(observer), steady.WithRandom(func() float64 {
+			mu.Lock()
+			defer mu.Unlock()
+			return random.Float64()
+		}), wide)
 		for i = range 60 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			got, err := c.call(ctx, get)
@@ -160,7 +168,10 @@ func TestFirstWouldHaveOfEachKind(t *testing.T) {
 			for _, mode := range []steady.Mode{steady.ModeEnforce, steady.ModeObserve} {
 				synctest.Test(t, func(t *testing.T) {
 					start := time.Now()
+					var mu sync.Mutex
 					tell := func(kind string, at time.Time) {
+						mu.Lock()
+						defer mu.Unlock()
 						if instants[mode] == "" {
 							instants[mode] = fmt.Sprint(kind, " at ", at.Sub(start))
 						}

@@ -40,11 +40,10 @@ type answer struct {
 
 // stub stands in for gRPC below the driver: it writes to the options of an attempt as gRPC does.
 type stub struct {
+	mu     sync.Mutex
 	answer func(n int) answer // of the nth attempt, from 1
-
-	mu    sync.Mutex
-	seen  []seen
-	start time.Time
+	seen   []seen
+	start  time.Time
 }
 
 // seen is an attempt as the stub saw it.
@@ -59,6 +58,13 @@ func newStub(f func(n int) answer) *stub { return &stub{answer: f, start: time.N
 
 // always answers every attempt alike.
 func always(a answer) *stub { return newStub(func(int) answer { return a }) }
+
+// become changes what the stub answers from now on.
+func (s *stub) become(f func(n int) answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = f
+}
 
 func (s *stub) attempts() []seen {
 	s.mu.Lock()
@@ -76,10 +82,10 @@ func (s *stub) invoke(ctx context.Context, method string, _, reply any, _ *grpc.
 		row.previous = md["grpc-previous-rpc-attempts"][0]
 	}
 	s.seen = append(s.seen, row)
-	n := len(s.seen)
+	n, script := len(s.seen), s.answer
 	s.mu.Unlock()
 
-	a := s.answer(n)
+	a := script(n)
 	if a.do != nil {
 		a.do(ctx)
 	}
