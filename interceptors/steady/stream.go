@@ -2,6 +2,8 @@ package steady
 
 import (
 	"context"
+	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,8 +20,9 @@ type stream struct {
 	grpc.ClientStream
 	call   call
 	cancel context.CancelFunc
+	single bool        // one response at most: the first message is the end
 	began  atomic.Bool // a message has arrived
-	over   atomic.Bool
+	over   sync.Once
 }
 
 // stream is the interceptor of a channel for streams.
@@ -87,7 +90,7 @@ func (s *stream) open(desc *grpc.StreamDesc, open grpc.Streamer, opts []grpc.Cal
 		s.finish(err)
 		return nil, err
 	}
-	s.ClientStream = inner
+	s.ClientStream, s.single = inner, !desc.ServerStreams
 	return s, nil
 }
 
@@ -104,6 +107,9 @@ func (s *stream) RecvMsg(m any) error {
 	if err == nil && !s.began.Load() {
 		s.firstMessage()
 	}
+	if err != nil || s.single {
+		s.finish(err) // gRPC has told already, or is telling on another goroutine: then this waits for it
+	}
 	return err
 }
 
@@ -118,13 +124,15 @@ func (s *stream) firstMessage() {
 	}
 }
 
-// finish accounts for the end of the stream. gRPC calls it on whatever goroutine the stream ends, and a
-// stream that could not be opened may come here twice.
-func (s *stream) finish(err error) {
-	if !s.over.CompareAndSwap(false, true) {
-		return
-	}
+// finish accounts for the end of the stream, once. gRPC calls it on whatever goroutine the stream ends; a
+// stream that could not be opened, and one whose end is read, come here as well.
+func (s *stream) finish(err error) { s.over.Do(func() { s.account(err) }) }
+
+func (s *stream) account(err error) {
 	defer s.stop()
+	if err == io.EOF { //nolint:errorlint // gRPC's word for success is this very value
+		err = nil
+	}
 	c := &s.call
 	t := &c.first
 	t.err, t.ended = err, time.Now()
