@@ -116,7 +116,8 @@ func (c Config) Validate() error {
 	if d.InitialBackoff < time.Millisecond || d.InitialBackoff > maxInitialBackoff {
 		add("InitialBackoff: %v, want 1ms to %v (0: 25ms)", c.InitialBackoff, maxInitialBackoff)
 	}
-	if d.MaxBackoff < d.InitialBackoff || d.MaxBackoff > maxMaxBackoff {
+	// The default of MaxBackoff follows InitialBackoff; a wrong one of those is one finding, not two.
+	if c.MaxBackoff != 0 && (c.MaxBackoff < d.InitialBackoff || c.MaxBackoff > maxMaxBackoff) {
 		add("MaxBackoff: %v, want InitialBackoff (%v) to %v (0: 1s)", c.MaxBackoff, d.InitialBackoff, maxMaxBackoff)
 	}
 	if !(d.Multiplier >= 1 && d.Multiplier <= maxMultiplier) { // NaN is neither
@@ -139,8 +140,12 @@ func (c Config) Validate() error {
 //	decorrelated  min(MaxBackoff, InitialBackoff + random * (3*max(previous, InitialBackoff) - InitialBackoff))
 //	none          b
 //
-// The config must have its defaults filled in.
+// It is never negative and never above MaxBackoff, whatever n, previous and random are: a random that is no
+// number counts as 0. The config must have its defaults filled in.
 func (c Config) Backoff(n int, previous time.Duration, random float64) time.Duration {
+	if !(random > 0) { // also NaN, of which a Duration would be anything
+		random = 0
+	}
 	base, limit := float64(c.InitialBackoff), float64(c.MaxBackoff)
 	bound := min(limit, base*math.Pow(c.Multiplier, float64(max(n, 0))))
 	var wait float64
@@ -154,5 +159,11 @@ func (c Config) Backoff(n int, previous time.Duration, random float64) time.Dura
 	default:
 		wait = random * bound
 	}
-	return time.Duration(min(max(wait, 0), limit))
+	switch {
+	case wait >= limit: // compared as floats, as an overflowing one is no Duration
+		return max(c.MaxBackoff, 0)
+	case wait > 0:
+		return time.Duration(wait)
+	}
+	return 0
 }

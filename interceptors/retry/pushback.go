@@ -10,35 +10,37 @@ import (
 type Pushback struct {
 	Set  bool          // the server said something
 	Stop bool          // do not come back
-	Wait time.Duration // come back after exactly this, if not Stop
+	Wait time.Duration // come back after exactly this, if not Stop; 0 to 24 h, anything else means Stop
 }
 
-// maxDigits bounds what is read of a number that comes from outside: 15 digits of milliseconds are more than
-// thirty thousand years, and fit a Duration only if they are far fewer.
+// maxPushback is the longest wait that is believed: a longer one means "do not come back". Without it, a
+// server could put a client without deadline to sleep for centuries.
+const maxPushback = 24 * time.Hour
+
+// maxDigits bounds how much is read of a number that comes from outside. No believable wait needs more.
 const maxDigits = 15
 
+// refuses reports whether the server does not want another attempt. A wait that [ParsePushback] would not
+// have returned is judged here as well, since a Pushback may come from elsewhere.
+func (p Pushback) refuses() bool {
+	return p.Stop || p.Set && (p.Wait < 0 || p.Wait > maxPushback)
+}
+
 // ParsePushback reads the values of grpc-retry-pushback-ms as gRFC A6 says: one natural number of
-// milliseconds is a wait; anything else, a negative number, garbage, several values, means stop. No value is
-// the zero Pushback.
+// milliseconds, in digits only, is a wait; anything else, a negative number, garbage, several values, means
+// stop. So does a wait above 24 h. No value is the zero Pushback.
 func ParsePushback(values []string) Pushback {
 	if len(values) == 0 {
 		return Pushback{}
 	}
 	stop := Pushback{Set: true, Stop: true}
-	if len(values) > 1 || values[0] == "" || len(values[0]) > maxDigits {
+	if len(values) > 1 || len(values[0]) > maxDigits {
 		return stop
 	}
-	for _, r := range values[0] {
-		if r < '0' || r > '9' {
-			return stop
-		}
-	}
-	ms, err := strconv.ParseInt(values[0], 10, 64)
-	if err != nil || ms > int64(maxWait/time.Millisecond) {
+	// ParseUint takes neither a sign nor a space nor, with a base given, an underscore.
+	ms, err := strconv.ParseUint(values[0], 10, 63)
+	if err != nil || ms > uint64(maxPushback/time.Millisecond) {
 		return stop
 	}
-	return Pushback{Set: true, Wait: time.Duration(ms) * time.Millisecond}
+	return Pushback{Set: true, Wait: time.Duration(ms) * time.Millisecond} //nolint:gosec // bounded above
 }
-
-// maxWait is the longest wait that is taken for one. Longer ones mean: do not come back.
-const maxWait = 24 * time.Hour
