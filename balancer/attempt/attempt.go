@@ -37,6 +37,15 @@ type Call struct {
 	picked [Max]atomic.Pointer[string]
 }
 
+// Adopt makes an attempt that began without a Call, since nobody knew whether there would be another, one of
+// this call's. The attempt must have ended.
+func (c *Call) Adopt(a *Attempt) {
+	a.Call = c
+	if p := a.picked.Load(); p != nil && a.Number >= 1 && a.Number <= Max {
+		c.picked[a.Number-1].Store(p)
+	}
+}
+
 // Tried returns the endpoints that attempts of the call were sent to, in the order of the attempts. An
 // endpoint that was tried twice is named twice.
 func (c *Call) Tried() []string {

@@ -64,6 +64,22 @@ func TestNumbersOutsideTheTableAreHarmless(t *testing.T) {
 	}
 }
 
+func TestAdopt(t *testing.T) {
+	first := &attempt.Attempt{Number: 1}
+	a := "a"
+	first.SetPicked(&a)
+	call := new(attempt.Call)
+	call.Adopt(first)
+	second := &attempt.Attempt{Call: call, Number: 2}
+	if !second.Avoids("a") || first.Avoids("a") {
+		t.Fatal("an adopted attempt counts as one of the call's")
+	}
+	call.Adopt(&attempt.Attempt{Number: 99}) // of a number that is not remembered
+	if got := call.Tried(); !slices.Equal(got, []string{"a"}) {
+		t.Fatalf("Tried %v", got)
+	}
+}
+
 func TestSentIsSticky(t *testing.T) {
 	for _, tt := range []struct {
 		give []bool

@@ -67,10 +67,12 @@ func (c BudgetConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// capacity returns how many retries so many calls grant. The epsilon makes a fifth of five calls one.
+// capacity returns how many retries so many calls grant. The epsilon makes a tenth of thirty calls, each
+// rounded in binary, a whole three; the relative part keeps that true for millions of calls.
 func (c BudgetConfig) capacity(calls int64) int64 {
 	granted := max(c.Ratio, 0)*float64(calls) + max(c.MinPerSecond, 0)*c.Interval.Seconds()
-	return int64(math.Floor(min(granted, c.MaxRatio*float64(calls)) + 1e-9))
+	granted = min(granted, c.MaxRatio*float64(calls))
+	return int64(math.Floor(granted + granted*1e-12 + 1e-9))
 }
 
 // Kinds of events in a budget's window.
@@ -83,7 +85,8 @@ const (
 const intervalBuckets = 10
 
 // Budget bounds the retries of everything that shares it, in proportion to its calls. Without one, retries
-// are most frequent when the server can bear them least. Its methods may be called from any goroutine.
+// are most frequent when the server can bear them least. Its methods may be called from any goroutine. Make
+// one with [NewBudget].
 type Budget struct {
 	// live is read by every call without a lock; it changes only under mu.
 	live atomic.Pointer[liveBudget]
@@ -97,7 +100,7 @@ type liveBudget struct {
 	count *window.Window
 }
 
-// NewBudget returns a budget that has seen no call yet.
+// NewBudget returns a budget that has seen no call yet. An error names the field of cfg that is wrong.
 func NewBudget(cfg BudgetConfig) (*Budget, error) {
 	b := new(Budget)
 	if err := b.Update(cfg); err != nil {
@@ -106,7 +109,7 @@ func NewBudget(cfg BudgetConfig) (*Budget, error) {
 	return b, nil
 }
 
-// Deposit tells of one call, at its beginning.
+// Deposit tells of one call, at its beginning. It takes no lock and allocates nothing.
 func (b *Budget) Deposit(now time.Time) { b.live.Load().count.Add(now, kindCall) }
 
 // Withdraw asks for one retry or hedge, and reports whether it may be made. A refusal costs nothing.

@@ -56,7 +56,8 @@ func Do(ctx context.Context, cfg Config, fn func(ctx context.Context) error, opt
 	if d.budget != nil {
 		d.budget.Deposit(now)
 	}
-	seq := cfg.WithDefaults().Start(now)
+	cfg = cfg.WithDefaults()
+	seq := cfg.Start(now)
 	deadline, _ := ctx.Deadline()
 	for {
 		err := fn(ctx)

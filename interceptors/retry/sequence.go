@@ -35,15 +35,16 @@ func (s Stop) String() string {
 // Sequence is the state of one call's attempts. It is a value: copying it forks the call. One goroutine at a
 // time may use it. Make one with [Config.Start].
 type Sequence struct {
-	cfg      Config
+	cfg      *Config
 	start    time.Time
 	previous time.Duration
 	attempts int
 	retries  int // since the last pushback, which resets the exponent
 }
 
-// Start begins a call with its first attempt. The config must have its defaults filled in.
-func (c Config) Start(now time.Time) Sequence { return Sequence{cfg: c, start: now, attempts: 1} }
+// Start begins a call with its first attempt. The config must have its defaults filled in, and must not
+// change while the sequence is in use.
+func (c *Config) Start(now time.Time) Sequence { return Sequence{cfg: c, start: now, attempts: 1} }
 
 // Attempts returns how many attempts have been started.
 func (s *Sequence) Attempts() int { return s.attempts }

@@ -3,6 +3,7 @@ package steady
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -15,9 +16,9 @@ import (
 	"github.com/grpcsteady/steady/interceptors/retry"
 )
 
-// call is one unary call under the driver. Everything in it belongs to the goroutine that makes the call;
-// what attempts share with each other and with pickers is in shared. The first attempt is part of it, so
-// that a call that succeeds at once is one object.
+// call is one unary call under the driver. Everything in it belongs to the goroutine that makes the call, and
+// nothing of it is handed to anybody else, so that it can be used for another call afterwards: what gRPC and
+// pickers may hold on to is in each attempt's wire.
 type call struct {
 	ch     *channel
 	m      *method
@@ -37,7 +38,7 @@ type call struct {
 	derive   bool // the deadline in force is tighter than that of ctx
 	overlap  bool // attempts may run at once: each keeps its reply until one is taken
 
-	shared  attempt.Call
+	tried   *attempt.Call // from the second attempt on
 	seq     retry.Sequence
 	capped  bool // one attempt only, since an earlier hop is retrying already
 	last    *try // the last attempt that was made
@@ -59,13 +60,20 @@ func (b *binding) unary(ctx context.Context, name string, req, reply any, cc *gr
 	if m.rule.mode == ModeOff || ch.idle(m, opts) {
 		return invoke(ctx, name, req, reply, cc, opts...)
 	}
-	c := &call{
-		ch: ch, m: m, rule: m.rule, name: name, ctx: ctx, cc: cc, invoke: invoke, req: req, reply: reply,
-		opts: opts, start: time.Now(),
-	}
+	c := calls.Get().(*call)
+	c.ch, c.m, c.rule, c.name, c.ctx, c.cc = ch, m, m.rule, name, ctx, cc
+	c.invoke, c.req, c.reply, c.opts, c.start = invoke, req, reply, opts, time.Now()
 	c.begin(opts)
-	return c.run()
+	err := c.run()
+	if c.rule.mode == ModeEnforce { // a would-have cut may still be looking at it otherwise
+		*c = call{} //nolint:govet // its atomics are not shared any more
+		calls.Put(c)
+	}
+	return err
 }
+
+// calls holds calls that are over. They are empty: no context, timer or channel outlives its call.
+var calls = sync.Pool{New: func() any { return new(call) }}
 
 // idle reports whether there is nothing to do for a call but to make it.
 func (ch *channel) idle(m *method, opts []grpc.CallOption) bool {
@@ -143,8 +151,7 @@ func (c *call) run() error {
 		return c.end(nil, err)
 	}
 	t := &c.first
-	t.Context, t.start = c.ctx, c.start
-	t.prepare(c, 1)
+	t.prepare(c, 1, c.ctx, c.start)
 	for {
 		t.run()
 		if t.gate != "" {
@@ -214,9 +221,12 @@ func (c *call) about() About {
 
 // another makes the next attempt.
 func (c *call) another() *try {
-	t := &try{start: time.Now()}
-	t.Context = previousAttempts(c.ctx, c.made)
-	t.prepare(c, c.made+1)
+	if c.tried == nil {
+		c.tried = new(attempt.Call)
+		c.tried.Adopt(&c.first.att)
+	}
+	t := new(try)
+	t.prepare(c, c.made+1, previousAttempts(c.ctx, c.made), time.Now())
 	return t
 }
 

@@ -1,6 +1,7 @@
 package steady
 
 import (
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -174,7 +175,8 @@ func (ch *channel) breakerOf(rule *compiled, scope string) *breaker.Breaker {
 }
 
 // sightings remembers which endpoints answered lately, for breakers under a balancer that does not tell how
-// many there are. It is a sample: a success is noted at most every 50 ms, so that it costs nothing.
+// many there are. It is a sample: a success is noted every 50 ms or so, so that it costs nothing, and at
+// uneven times, so that a balancer that goes round at the same pace does not show the same endpoint each time.
 type sightings struct {
 	next atomic.Pointer[time.Time] // when a success is next worth noting
 
@@ -191,7 +193,7 @@ const (
 // success notes where an attempt succeeded, now and then.
 func (s *sightings) success(now time.Time, addr net.Addr) {
 	if next := s.next.Load(); next == nil || !now.Before(*next) {
-		due := now.Add(sightingPeriod)
+		due := now.Add(sightingPeriod/2 + rand.N(sightingPeriod))
 		s.next.Store(&due)
 		s.note(now, addr.String())
 	}

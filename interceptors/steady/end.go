@@ -65,12 +65,18 @@ func (c *call) tellEnd(err error, fellBack bool) {
 	if c.asked != nil && c.asked.report != nil {
 		*c.asked.report = c.report(err, fellBack)
 	}
-	if o := c.ch.out.observers; o.on() {
-		o.tell(&CallEnded{
-			About: c.about(), Code: codeOf(err), Err: err, Attempts: c.made, Elsewhere: c.elsewhere(),
-			Start: c.start, Duration: time.Since(c.start), Stop: c.stop, FellBack: fellBack,
-		})
+	o := c.ch.out.observers
+	if !o.on() {
+		return
 	}
+	e := callEvents.Get().(*CallEnded)
+	*e = CallEnded{
+		About: c.about(), Code: codeOf(err), Err: err, Attempts: c.made, Elsewhere: c.elsewhere(),
+		Start: c.start, Duration: time.Since(c.start), Stop: c.stop, FellBack: fellBack,
+	}
+	o.tell(e)
+	*e = CallEnded{}
+	callEvents.Put(e)
 }
 
 // take decodes the winner's reply into the caller's message.
@@ -174,7 +180,7 @@ func (c *call) elsewhere() int {
 	if c.made < 2 {
 		return 0
 	}
-	tried := c.shared.Tried()
+	tried := c.tried.Tried()
 	n := 0
 	for i, name := range tried[:len(tried):len(tried)] {
 		fresh := i > 0

@@ -27,7 +27,7 @@ func (t *try) watch() (stop func()) {
 // wouldCut runs on a goroutine of its own beside the attempt. Whoever settles the attempt first owns its
 // token, its gates and the decision about a retry; what it reads of the call is not written meanwhile.
 func (t *try) wouldCut(own bool, at time.Time) {
-	if !t.settled.CompareAndSwap(false, true) {
+	if !t.claim() {
 		return
 	}
 	c := t.c

@@ -50,9 +50,8 @@ func (s *stream) open(desc *grpc.StreamDesc, open grpc.Streamer, opts []grpc.Cal
 		}
 	}
 	t := &c.first
-	t.Context, t.start = c.ctx, c.start
+	t.prepare(c, 1, c.ctx, c.start)
 	t.att.Stream = true
-	t.prepare(c, 1)
 	opened := false
 	defer func() {
 		if !opened {
@@ -75,7 +74,7 @@ func (s *stream) open(desc *grpc.StreamDesc, open grpc.Streamer, opts []grpc.Cal
 		t.Context, s.cancel = context.WithDeadline(c.ctx, c.deadline)
 	}
 	if f := c.ch.out.faults; f != nil {
-		if err := injectFault(t, f, c.about(), 1, false, c.ch.out.observers); err != nil {
+		if err := injectFault(t.wire, f, c.about(), 1, false, c.ch.out.observers); err != nil {
 			opened = true
 			s.finish(err)
 			return nil, err
@@ -84,7 +83,7 @@ func (s *stream) open(desc *grpc.StreamDesc, open grpc.Streamer, opts []grpc.Cal
 	all := make([]grpc.CallOption, 0, len(c.opts)+3)
 	all = append(all, c.opts...)
 	all = append(all, grpc.Trailer(&t.trailer), grpc.Peer(&t.peer), onFinish(s.finish))
-	inner, err := open(t, desc, c.cc, c.name, all...)
+	inner, err := open(t.wire, desc, c.cc, c.name, all...)
 	opened = true
 	if err != nil {
 		s.finish(err)
@@ -142,16 +141,11 @@ func (s *stream) account(err error) {
 		t.end.canceled = true
 	}
 	t.verdict = t.judge()
-	if t.settled.CompareAndSwap(false, true) {
+	if t.claim() {
 		t.conclude(t.verdict, t.end, err, t.ended)
 	}
 	c.made, c.last, c.stop = 1, t, retry.Go
-	if o := c.ch.out.observers; o.on() {
-		o.tell(&AttemptEnded{
-			About: c.about(), Number: 1, Picked: t.att.Picked(), Addr: t.peer.Addr, Code: t.end.code, Err: err,
-			Verdict: t.verdict, Start: t.start, Duration: t.took(),
-		})
-	}
+	t.tellEnd()
 	c.record(t, 0)
 	c.tellEnd(err, false)
 }

@@ -3,6 +3,7 @@ package steady
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,21 +17,35 @@ import (
 	"github.com/grpcsteady/steady/interceptors/deadline"
 )
 
-// try is one attempt. It is the context that gRPC gets, and it owns everything the attempt writes to, so
-// that two attempts may run at once and a late writer finds only its own. It is never reused: a picker may
-// hold on to it.
-type try struct {
+// wire is what gRPC gets of an attempt: its context, and what the attempt writes to. It is never reused, for
+// a picker, a stats handler or an interceptor may hold on to it when the call is long over; and two attempts
+// may run at once, each with its own.
+type wire struct {
 	context.Context // the caller's, or one derived from it with a deadline
 
-	c       *call
 	att     attempt.Attempt
-	token   breaker.Token
-	gates   []func(error) // done functions of the user's gates
 	header  metadata.MD
 	trailer metadata.MD
 	peer    peer.Peer
-	reply   *kept // set if attempts of the call may run at once
 	options [4]grpc.CallOption
+}
+
+// Value makes the attempt part of its context without a further object.
+func (w *wire) Value(k any) any {
+	if attempt.IsKey(k) {
+		return &w.att
+	}
+	return w.Context.Value(k)
+}
+
+// try is the driver's account of one attempt. It belongs to the goroutine that runs the attempt.
+type try struct {
+	*wire
+
+	c     *call
+	token breaker.Token
+	gates []func(error) // done functions of the user's gates
+	reply *kept         // set if attempts of the call may run at once
 
 	start time.Time
 	limit time.Time // its own timeout, tighter than the call's; zero: none
@@ -43,25 +58,38 @@ type try struct {
 	verdict     Verdict
 	wouldRefuse bool        // a gate would have refused it if the rule were enforced
 	wasCut      bool        // its would-have cut, and what follows from it, came before its end
-	settled     atomic.Bool // whoever sets it owns token and gates
-	counted     atomic.Bool // the breaker has its result
+	over        bool        // settled, where nobody else could have done it
+	settled     atomic.Bool // settled, in observe mode and for streams
+	counted     atomic.Bool // a stream's breaker has its result
 }
 
-// Value makes the attempt part of its context without a further object.
-func (t *try) Value(k any) any {
-	if attempt.IsKey(k) {
-		return &t.att
+// claim reports whether the end of the attempt is still to be accounted for. Whoever gets true owns token
+// and gates. Only a would-have cut and a stream's end come from other goroutines.
+func (t *try) claim() bool {
+	if t.c.rule.mode == ModeObserve || t.att.Stream {
+		return t.settled.CompareAndSwap(false, true)
 	}
-	return t.Context.Value(k)
+	was := t.over
+	t.over = true
+	return !was
 }
 
-// prepare gives an attempt its number. Its context and start are set.
-func (t *try) prepare(c *call, number int) {
-	t.c = c
-	t.att.Call, t.att.Channel, t.att.Method, t.att.Number = &c.shared, c.ch.name, c.name, number
+// count reports whether the breaker is still to be told. The first message of a probe stream may have.
+func (t *try) count() bool {
+	return t.c.m.breaker != nil && (!t.att.Stream || t.counted.CompareAndSwap(false, true))
+}
+
+// prepare makes an attempt ready to run in a context.
+func (t *try) prepare(c *call, number int, ctx context.Context, start time.Time) {
+	t.c, t.start = c, start
+	t.wire = &wire{Context: ctx}
 	if c.overlap {
 		t.reply = new(kept)
+		if c.tried == nil {
+			c.tried = new(attempt.Call)
+		}
 	}
+	t.att.Call, t.att.Channel, t.att.Method, t.att.Number = c.tried, c.ch.name, c.name, number
 }
 
 // run makes the attempt: gates, deadline, gRPC, and the account of its end.
@@ -72,7 +100,9 @@ func (t *try) run() {
 	}
 	c := t.c
 	if c.rule.deadline {
-		t.limit, _ = c.rule.Deadline.Attempt(t.start, c.deadline)
+		if limit, tighter := c.rule.Deadline.Attempt(t.start, c.deadline); tighter {
+			t.limit = limit
+		}
 	}
 	if c.rule.mode == ModeObserve {
 		if stop := t.watch(); stop != nil {
@@ -109,7 +139,7 @@ func (t *try) admit() bool {
 		t.token = token
 	}
 	for _, g := range c.ch.out.gates {
-		done, err := g.gate.Admit(t)
+		done, err := g.gate.Admit(t.wire)
 		if err != nil {
 			if !t.refuse(g.name, err, 0) {
 				return false
@@ -142,15 +172,14 @@ func (t *try) gateErr(target error) bool { return t.gate != "" && errors.Is(t.er
 func (t *try) invoke() error {
 	c := t.c
 	if f := c.ch.out.faults; f != nil {
-		if err := injectFault(t, f, c.about(), t.att.Number, false, c.ch.out.observers); err != nil {
+		if err := injectFault(t.wire, f, c.about(), t.att.Number, false, c.ch.out.observers); err != nil {
 			t.att.SetSent(true) // it stands for an error of the server
 			return err
 		}
 	}
-	n := len(c.opts)
 	opts := t.options[:0]
-	if n+4 > len(t.options) {
-		opts = make([]grpc.CallOption, 0, n+4)
+	if n := len(c.opts) + 2; n > len(t.options) {
+		opts = make([]grpc.CallOption, 0, n+2)
 	}
 	opts = append(opts, c.opts...)
 	opts = append(opts, grpc.Trailer(&t.trailer), grpc.Peer(&t.peer))
@@ -165,31 +194,48 @@ func (t *try) invoke() error {
 		}
 		opts, reply = append(opts, grpc.ForceCodecV2(keepCodec{codec})), t.reply
 	}
-	return c.invoke(t, c.name, c.req, reply, c.cc, opts...)
+	return c.invoke(t.wire, c.name, c.req, reply, c.cc, opts...)
 }
 
 // settle accounts for the end of the attempt: verdict, breaker, gates, learned duration, events. In observe
 // mode the instant at which the attempt would have been cut may have come before and settled it.
 func (t *try) settle() {
-	c := t.c
 	if t.needsClock() {
 		t.ended = t.start.Add(time.Since(t.start))
 	}
 	t.end = t.ending()
 	t.verdict = t.judge()
-	if t.settled.CompareAndSwap(false, true) {
+	if t.claim() {
 		t.conclude(t.verdict, t.end, t.err, t.ended)
 		t.tellCut()
 	} else {
 		t.wasCut = true
 	}
-	if o := c.ch.out.observers; o.on() {
-		o.tell(&AttemptEnded{
-			About: c.about(), Number: t.att.Number, Picked: t.att.Picked(), Addr: t.peer.Addr, Code: t.end.code, Err: t.err,
-			Verdict: t.verdict, Start: t.start, Duration: t.took(),
-		})
-	}
+	t.tellEnd()
 }
+
+// tellEnd tells observers how the attempt ended.
+func (t *try) tellEnd() {
+	c := t.c
+	o := c.ch.out.observers
+	if !o.on() {
+		return
+	}
+	e := attemptEvents.Get().(*AttemptEnded)
+	*e = AttemptEnded{
+		About: c.about(), Number: t.att.Number, Picked: t.att.Picked(), Addr: t.peer.Addr, Code: t.end.code, Err: t.err,
+		Verdict: t.verdict, Start: t.start, Duration: t.took(),
+	}
+	o.tell(e)
+	*e = AttemptEnded{}
+	attemptEvents.Put(e)
+}
+
+// The two events of every call are used again, so that telling them costs no object.
+var (
+	attemptEvents = sync.Pool{New: func() any { return new(AttemptEnded) }}
+	callEvents    = sync.Pool{New: func() any { return new(CallEnded) }}
+)
 
 // needsClock reports whether somebody wants to know when the attempt ended.
 func (t *try) needsClock() bool {
@@ -252,7 +298,7 @@ func (t *try) conclude(v Verdict, e ending, err error, at time.Time) {
 	if len(t.gates) > 0 {
 		defer t.finishGates(forGates(v, err, source)) // whatever an observer of the breaker does
 	}
-	if c.m.breaker != nil && t.counted.CompareAndSwap(false, true) {
+	if t.count() {
 		t.token.End(at, t.outcome(v, e, source, at))
 	}
 	if e.code == codes.OK && v == VerdictSuccess && (c.rule.deadline || c.m.breaker != nil) && !t.att.Stream {
@@ -333,11 +379,11 @@ func (t *try) tellCut() {
 // release gives back what an attempt holds that did not come to its end in order: code below panicked or
 // left the goroutine. After an orderly end nothing is left to give back.
 func (t *try) release() {
-	if !t.settled.CompareAndSwap(false, true) {
+	if !t.claim() {
 		return
 	}
 	defer t.finishGates(context.Canceled)
-	if t.c.m.breaker != nil && t.counted.CompareAndSwap(false, true) {
+	if t.count() {
 		t.token.End(time.Now(), breaker.Outcome{Result: breaker.Nothing})
 	}
 }
