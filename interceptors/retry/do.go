@@ -19,10 +19,11 @@ type doing struct {
 // WithBudget makes the retries of Do count against a budget. Default: none.
 func WithBudget(b *Budget) Option { return func(d *doing) { d.budget = b } }
 
-// RetryIf says which errors are retried. Default: all but those of a context, and those marked [Permanent].
+// RetryIf says which errors are retried. Default, also for nil: all but [context.Canceled]. Errors marked
+// [Permanent], and any error once the context of Do has ended, are not retried whatever f says.
 func RetryIf(f func(error) bool) Option { return func(d *doing) { d.retry = f } }
 
-// WithRandom replaces the source of jitter, numbers in [0, 1). Default: math/rand/v2.
+// WithRandom replaces the source of jitter, numbers in [0, 1). Default, also for nil: math/rand/v2.
 func WithRandom(f func() float64) Option { return func(d *doing) { d.random = f } }
 
 // permanent marks an error that is not retried.
@@ -30,27 +31,36 @@ type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// Permanent marks an error as one that is not retried; Do returns it unmarked. Nil stays nil.
+// Permanent marks an error as one that is not retried; [Do] returns it unmarked. If it is wrapped after it was
+// marked, Do returns the wrapping error. Nil stays nil.
 func Permanent(err error) error {
-	if err == nil {
-		return nil
+	if _, marked := err.(permanent); marked || err == nil { //nolint:errorlint // only the mark itself
+		return err
 	}
 	return permanent{err}
 }
 
-// Do calls fn until it succeeds or there is a reason to stop, and returns fn's last error. It never sleeps
-// past ctx's deadline: where the next attempt could not start before it, the last error is returned at once.
-// If ctx is canceled between two attempts, the error is both the last one and ctx's. A panic of fn passes
+// notCanceled is the default of [RetryIf]. A deadline that ran out while the context of Do has time left was
+// that of one attempt, which is a reason to make another.
+func notCanceled(err error) bool { return !errors.Is(err, context.Canceled) }
+
+// Do calls fn until it succeeds or there is a reason to stop, and returns nil or fn's last error as it is. fn
+// is called at least once, unless cfg is not valid. It never sleeps past ctx's deadline: where the next
+// attempt could not start before it, the last error is returned at once. If ctx is canceled between two
+// attempts, the error is both the last one and ctx's, for [errors.Is] and [errors.As]. A panic of fn passes
 // through.
+//
+// cfg needs no defaults filled in. Whether fn may be repeated at all, only its author knows.
 func Do(ctx context.Context, cfg Config, fn func(ctx context.Context) error, opts ...Option) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("retry: %w", err)
 	}
-	d := doing{retry: func(err error) bool {
-		return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
-	}}
+	var d doing
 	for _, o := range opts {
 		o(&d)
+	}
+	if d.retry == nil {
+		d.retry = notCanceled
 	}
 	now := time.Now()
 	if d.budget != nil {
@@ -78,21 +88,21 @@ func Do(ctx context.Context, cfg Config, fn func(ctx context.Context) error, opt
 			return err
 		}
 		if cause := sleep(ctx, wait); cause != nil {
-			return errors.Join(err, cause)
+			return fmt.Errorf("%w (%w before the next attempt)", err, cause)
 		}
 	}
 }
 
+// sleep waits, and returns ctx's error if that has ended by then: of two that come at the same instant, the
+// cancel counts.
 func sleep(ctx context.Context, wait time.Duration) error {
-	if wait <= 0 {
-		return ctx.Err()
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return ctx.Err()
 }

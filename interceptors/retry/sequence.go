@@ -1,6 +1,7 @@
 package retry
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 )
@@ -8,6 +9,7 @@ import (
 // Stop is why no further attempt is made.
 type Stop uint8
 
+// [Sequence.Next] returns all but the last two, which are for those who drive a sequence.
 const (
 	Go            Stop = iota // carry on: there is, or was, no reason to stop
 	StopPermanent             // the error is not one to retry on, or the call must not be repeated
@@ -24,16 +26,17 @@ var stopNames = [...]string{
 	"", "not retryable", "attempts", "max elapsed", "budget", "pushback", "deadline", "canceled", "refused",
 }
 
-// String returns the reason in a word or two, "" for Go.
+// String returns the reason in a word or two, as the story of a call tells it, and "" for Go.
 func (s Stop) String() string {
 	if int(s) < len(stopNames) {
 		return stopNames[s]
 	}
-	return "unknown"
+	return fmt.Sprintf("Stop(%d)", uint8(s))
 }
 
 // Sequence is the state of one call's attempts. It is a value: copying it forks the call. One goroutine at a
-// time may use it. Make one with [Config.Start].
+// time may use it, and using it allocates nothing. Make one with [Config.Start]; the zero Sequence allows no
+// attempt.
 type Sequence struct {
 	cfg      *Config
 	start    time.Time
@@ -51,25 +54,32 @@ func (s *Sequence) Attempts() int { return s.attempts }
 
 // Failed describes the end of an attempt that failed.
 type Failed struct {
-	Now       time.Time
-	Deadline  time.Time     // of the call; zero: none
-	Retryable bool          // error and call allow another attempt
-	Pushback  Pushback      // what the server said
-	Need      time.Duration // how long another attempt is likely to take; 0: not known
-	Budget    *Budget       // nil: no budget
-	Random    func() float64
+	Now       time.Time      // when it ended
+	Deadline  time.Time      // of the call; zero: none
+	Retryable bool           // error and call allow another attempt
+	Pushback  Pushback       // what the server said
+	Need      time.Duration  // how long another attempt is likely to take; 0: not known
+	Budget    *Budget        // asked last for this retry; nil: none
+	Random    func() float64 // for the jitter, in [0, 1); nil: math/rand/v2
 }
 
-// Next decides what follows a failed attempt: with Go, another attempt after the wait; otherwise no further
-// one, for the reason returned. The budget is asked last, so that nothing is spent on a retry that is not
-// made.
+// Next decides what follows a failed attempt: with [Go], another attempt after the wait, which counts as made
+// from now on; otherwise none, for the reason returned, and the sequence stays as it was. The reasons are
+// looked at in this order:
+//
+//   - Failed.Retryable, then MaxAttempts;
+//   - a pushback that says stop. One that says when is taken as it is, without jitter and not bounded by
+//     MaxBackoff, and the backoff after it begins at InitialBackoff again (gRFC A6);
+//   - the deadline: the attempt would start after the wait and take Need, and must end before it;
+//   - MaxElapsed: a retry may start at that instant, not after it;
+//   - the budget, last, so that nothing is spent on a retry that is not made.
 func (s *Sequence) Next(f Failed) (time.Duration, Stop) {
 	switch {
 	case !f.Retryable:
 		return 0, StopPermanent
-	case s.attempts >= s.cfg.MaxAttempts:
+	case s.cfg == nil || s.attempts >= s.cfg.MaxAttempts:
 		return 0, StopAttempts
-	case f.Pushback.Set && f.Pushback.Stop:
+	case f.Pushback.refuses():
 		return 0, StopPushback
 	}
 	wait := f.Pushback.Wait
