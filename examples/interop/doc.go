@@ -1,0 +1,5 @@
+// Package interop holds tests of steady with real third parts. It is a module of its own, so that none of
+// them becomes a dependency of the library.
+//
+// Now: grpc-go's own interop client and server, with all interceptors of steady on, both ways.
+package interop
