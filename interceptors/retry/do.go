@@ -74,8 +74,7 @@ func Do(ctx context.Context, cfg Config, fn func(ctx context.Context) error, opt
 		if err == nil {
 			return nil
 		}
-		var p permanent
-		if errors.As(err, &p) {
+		if _, marked := errors.AsType[permanent](err); marked {
 			if direct, ok := err.(permanent); ok { //nolint:errorlint // only the mark itself is taken off
 				return direct.error
 			}

@@ -42,5 +42,5 @@ func ParsePushback(values []string) Pushback {
 	if err != nil || ms > uint64(maxPushback/time.Millisecond) {
 		return stop
 	}
-	return Pushback{Set: true, Wait: time.Duration(ms) * time.Millisecond} //nolint:gosec // bounded above
+	return Pushback{Set: true, Wait: time.Duration(ms) * time.Millisecond}
 }
