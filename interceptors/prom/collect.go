@@ -1,6 +1,7 @@
 package prom
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +16,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		v.Collect(ch)
 	}
 	m.mu.Lock()
-	snapshots := m.snapshots[:len(m.snapshots):len(m.snapshots)]
+	snapshots := slices.Clip(m.snapshots)
 	m.mu.Unlock()
 	states := newStates()
 	for _, snapshot := range snapshots {

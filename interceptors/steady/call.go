@@ -2,7 +2,10 @@ package steady
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/grpcsteady/steady/balancer/attempt"
+	"github.com/grpcsteady/steady/interceptors/breaker"
 	"github.com/grpcsteady/steady/interceptors/deadline"
 	"github.com/grpcsteady/steady/interceptors/retry"
 )
@@ -46,6 +50,7 @@ type call struct {
 	stop    retry.Stop
 	detail  string
 	refused bool // the call ended with a refusal by a gate
+	open    bool // which was an open breaker
 	made    int
 
 	first try
@@ -66,7 +71,7 @@ func (b *binding) unary(ctx context.Context, name string, req, reply any, cc *gr
 	c.begin(opts)
 	err := c.run()
 	if c.rule.mode == ModeEnforce { // a would-have cut may still be looking at it otherwise
-		*c = call{} //nolint:govet // its atomics are not shared any more
+		*c = call{}
 		calls.Put(c)
 	}
 	return err
@@ -82,12 +87,7 @@ func (ch *channel) idle(m *method, opts []grpc.CallOption) bool {
 		m.answer != nil || m.success != nil {
 		return false
 	}
-	for _, opt := range opts {
-		if ours(opt) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(opts, ours)
 }
 
 // begin reads the options, settles the deadline and starts the sequence of attempts.
@@ -151,12 +151,12 @@ func (c *call) run() error {
 		return c.end(nil, err)
 	}
 	t := &c.first
-	t.prepare(c, 1, c.ctx, c.start)
+	t.prepare(c.ctx, c, 1, c.start)
 	for {
 		t.run()
 		if t.gate != "" {
 			c.record(t, 0)
-			c.refused = true
+			c.refused, c.open = true, errors.Is(t.err, breaker.ErrOpen)
 			if c.last != nil { // a real answer of the server says more than our refusal
 				c.stop, c.detail = retry.StopRefused, "by "+t.gate
 				return c.end(c.last, c.last.err)
@@ -226,7 +226,7 @@ func (c *call) another() *try {
 		c.tried.Adopt(&c.first.att)
 	}
 	t := new(try)
-	t.prepare(c, c.made+1, previousAttempts(c.ctx, c.made), time.Now())
+	t.prepare(previousAttempts(c.ctx, c.made), c, c.made+1, time.Now())
 	return t
 }
 
@@ -237,7 +237,7 @@ func previousAttempts(ctx context.Context, n int) context.Context {
 	if !ok {
 		md = metadata.MD{}
 	}
-	md.Set(attemptsKey, fmt.Sprint(n))
+	md.Set(attemptsKey, strconv.Itoa(n))
 	return metadata.NewOutgoingContext(ctx, md)
 }
 
@@ -333,7 +333,7 @@ func (c *call) pause(wait time.Duration) bool {
 // contextError returns what a call whose caller went away between two attempts ends with: the cancel is the
 // caller's own, but a deadline that ran out says less than the server's last word.
 func contextError(ctx context.Context, last error) error {
-	if ctx.Err() == context.Canceled { //nolint:errorlint // a context returns exactly this value
+	if ctx.Err() == context.Canceled {
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	return last

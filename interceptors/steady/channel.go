@@ -25,20 +25,20 @@ type channel struct {
 	view   atomic.Pointer[view] // methods under the rules in force
 	memory sync.Map             // method -> *memory; outlives the rules
 
-	mu       sync.Mutex // guards breakers, and the building of views
+	mu       sync.Mutex // guards what follows, and the building of views
 	breakers map[string]*breakerState
+	strays   map[string]bool // methods that nobody described and that have state of their own
 }
 
 // view is what a channel makes of one table: each method with its rule and state, found by one look-up.
 type view struct {
 	table    *table
-	methods  sync.Map     // full method -> *method
-	strays   atomic.Int32 // entries for methods that nobody described
-	overflow sync.Map     // *compiled -> *method, for strays beyond the limit
+	methods  sync.Map // full method -> *method
+	overflow sync.Map // *compiled -> *method, for strays beyond the limit
 }
 
-// maxStrays bounds how many methods, known neither from rules nor from descriptors, get state of their own.
-// Those beyond it share one state for each rule.
+// maxStrays bounds how many methods, known neither from rules nor from descriptors, get state of their own in
+// the life of a channel. Those beyond it share one state for each rule.
 const maxStrays = 1024
 
 // method is one method of a channel under one rule. It is immutable but for what it points to.
@@ -107,8 +107,7 @@ func (ch *channel) resolve(v *view, name string, stream bool) *method {
 	rule, named := v.table.match(name)
 	descriptor := describe(name)
 	known := named || descriptor != nil
-	if !known && v.strays.Add(1) > maxStrays {
-		v.strays.Add(-1)
+	if !known && !ch.admitStray(name) {
 		if m, ok := v.overflow.Load(rule); ok {
 			return m.(*method)
 		}
@@ -122,6 +121,23 @@ func (ch *channel) resolve(v *view, name string, stream bool) *method {
 	m.success = ch.out.successes[name]
 	found, _ := v.methods.LoadOrStore(name, m)
 	return found.(*method)
+}
+
+// admitStray reports whether a method that nobody described may have state of its own.
+func (ch *channel) admitStray(name string) bool {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if ch.strays[name] {
+		return true
+	}
+	if len(ch.strays) >= maxStrays {
+		return false
+	}
+	if ch.strays == nil {
+		ch.strays = make(map[string]bool)
+	}
+	ch.strays[name] = true
+	return true
 }
 
 // build makes the state of a method; "" is for the methods that share one.

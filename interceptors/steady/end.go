@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/grpcsteady/steady/interceptors/breaker"
 	"github.com/grpcsteady/steady/interceptors/retry"
 )
 
@@ -39,7 +38,7 @@ func (c *call) end(t *try, err error) error {
 	}
 	fellBack := false
 	if err != nil {
-		c.blame(t)
+		c.blame()
 		if fellBack = c.fallback(t, err); fellBack {
 			err = nil
 		} else {
@@ -110,13 +109,11 @@ func (c *call) handOver(t *try) {
 
 // blame tells the server call we work for that retrying it is of no use: its attempts, its budget or its
 // breaker have been spent here, next to the failure.
-func (c *call) blame(t *try) {
+func (c *call) blame() {
 	if c.rule.mode != ModeEnforce || c.capped {
 		return
 	}
-	spent := c.stop == retry.StopBudget || c.stop == retry.StopAttempts && c.made > 1 ||
-		c.refused && t != nil && t.gateErr(breaker.ErrOpen)
-	if !spent {
+	if spent := c.stop == retry.StopBudget || c.stop == retry.StopAttempts && c.made > 1 || c.open; !spent {
 		return
 	}
 	if h := hopFrom(c.ctx); h != nil {
@@ -182,7 +179,7 @@ func (c *call) elsewhere() int {
 	}
 	tried := c.tried.Tried()
 	n := 0
-	for i, name := range tried[:len(tried):len(tried)] {
+	for i, name := range tried {
 		fresh := i > 0
 		for _, before := range tried[:i] {
 			fresh = fresh && before != name

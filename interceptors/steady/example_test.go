@@ -27,7 +27,7 @@ func ExampleNewOutbound() {
 		fmt.Println(err)
 		return
 	}
-	// conn, err := grpc.NewClient(target, out.DialOptions(grpc.WithTransportCredentials(creds))...)
+	// Then give out.DialOptions to grpc.NewClient.
 	for _, r := range out.Rules() {
 		fmt.Println(r.Name, r.Deadline.Default, r.Retry.MaxAttempts, r.Breaker.ConsecutiveFailures)
 	}

@@ -175,6 +175,7 @@ func TestTwoLayersNeverMultiply(t *testing.T) {
 		want    int              // calls the backend may see at most
 	}{
 		{"with Inbound, the backend is dead", true, func(int) bool { return true }, nil, 3},
+		{"the budget of the middle is spent", true, func(int) bool { return true }, nil, 3},
 		{"the middle fails by itself", true, func(n int) bool { return n <= 2 }, func(int) bool { return true }, 3 + 3 - 1},
 		{"without Inbound, the backend is dead", false, func(int) bool { return true }, nil, 3 + 3 - 1},
 	} {
@@ -353,10 +354,7 @@ func TestHostileAttemptCounts(t *testing.T) {
 				return err
 			})
 			backend.Forget()
-			ctx := within(t, time.Second)
-			for _, v := range tt.sent {
-				ctx = metadata.AppendToOutgoingContext(ctx, "grpc-previous-rpc-attempts", v)
-			}
+			ctx := metadata.NewOutgoingContext(within(t, time.Second), metadata.MD{"grpc-previous-rpc-attempts": tt.sent})
 			_, err = echov1.NewEchoClient(middle.Dial()).Get(ctx, &req{})
 			wantCode(t, err, codes.Unavailable)
 			if n := backend.Count()["backend"]; n != tt.want {
@@ -464,5 +462,48 @@ func TestWaitForReady(t *testing.T) {
 			t.Errorf("%d calls", n)
 		}
 
+	})
+}
+
+// TestResolverUpdatesRefillNoBudget: gRPC's own throttle is full again after every update of the resolver,
+// which is just when connections fail.
+func TestResolverUpdatesRefillNoBudget(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		fleet := steadytest.NewFleet(t)
+		fleet.Behave(steadytest.Failing(codes.Unavailable, 1))
+		out := outbound(t, []steady.Rule{{Methods: []string{""}, Retry: &retry.Config{InitialBackoff: time.Millisecond}}})
+		client := echov1.NewEchoClient(dial(fleet, out))
+		for i := range 100 {
+			fleet.SetEndpoints([]string{"a", "b", "c"}[:1+i%3]...)
+			_, err := client.Get(within(t, time.Second), &req{})
+			wantCode(t, err, codes.Unavailable)
+		}
+		if n := len(fleet.Calls()) - 100; n > 30 {
+			t.Errorf("%d retries of 100 calls, want at most 20 %% and the floor of 10", n)
+		}
+		if b := out.Snapshot().Channels[0].Budget; b.Retries != 30 || b.Left != 0 {
+			t.Errorf("budget %+v", b)
+		}
+	})
+}
+
+// TestDrainOfOneReplica: a server that says goodbye in order costs no call and no retry.
+func TestDrainOfOneReplica(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		fleet := steadytest.NewFleet(t)
+		fleet.Behave(steadytest.Slow(20 * time.Millisecond))
+		rec := new(recorder)
+		rules := retryRule("")
+		rules[0].Breaker = &breaker.Config{}
+		conn := dial(fleet, outbound(t, rules, steady.WithObserver(rec)))
+		time.AfterFunc(time.Second, func() { fleet.Replica("a").Drain() })
+		time.AfterFunc(2*time.Second, fleet.Replica("a").Start)
+		result := (steadytest.Load{Rate: 200, For: 3 * time.Second, Call: steadytest.Get(conn)}).Run(t.Context())
+		if result.OK != result.Calls {
+			t.Errorf("%d of %d calls succeeded: %v", result.OK, result.Calls, result.Errors)
+		}
+		if n := len(of[steady.BreakerChanged](rec)); n != 0 {
+			t.Errorf("the breaker changed %d times", n)
+		}
 	})
 }

@@ -115,7 +115,7 @@ func readAttempts(values []string) int {
 	if err != nil {
 		return 0
 	}
-	return int(min(n, maxEarlier)) //nolint:gosec // bounded in the same expression
+	return int(min(n, maxEarlier))
 }
 
 // enter makes the context of a server call.

@@ -106,7 +106,7 @@ func TestObserveChangesNothingAndTellsTheTruth(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			real, would, off := scenario(t, steady.ModeEnforce, sick), scenario(t, steady.ModeObserve, sick), scenario(t, steady.ModeOff, sick)
+			enforced, would, off := scenario(t, steady.ModeEnforce, sick), scenario(t, steady.ModeObserve, sick), scenario(t, steady.ModeOff, sick)
 			if fmt.Sprint(would.results) != fmt.Sprint(off.results) {
 				t.Errorf("observe changed results:\n%v\nwithout:\n%v", would.results, off.results)
 			}
@@ -119,7 +119,7 @@ func TestObserveChangesNothingAndTellsTheTruth(t *testing.T) {
 				}
 			}
 			for _, kind := range []string{"change to open", "retry", "refuse"} {
-				if _, ok := real.first[kind]; !ok {
+				if _, ok := enforced.first[kind]; !ok {
 					t.Errorf("the scenario shows no %q", kind)
 				}
 			}
@@ -127,13 +127,13 @@ func TestObserveChangesNothingAndTellsTheTruth(t *testing.T) {
 			if name == "hangs" {
 				first = "cut attempt=true"
 			}
-			if real.first[first] != would.first[first] {
-				t.Errorf("%s at %v, would have at %v", first, real.first[first], would.first[first])
+			if enforced.first[first] != would.first[first] {
+				t.Errorf("%s at %v, would have at %v", first, enforced.first[first], would.first[first])
 			}
 			if len(off.first) != 0 {
 				t.Errorf("off tells %v", off.first)
 			}
-			t.Logf("enforce %v\nobserve %v", real.first, would.first)
+			t.Logf("enforce %v\nobserve %v", enforced.first, would.first)
 		})
 	}
 }

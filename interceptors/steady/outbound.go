@@ -2,6 +2,7 @@ package steady
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"weak"
@@ -121,7 +122,7 @@ func (o *Outbound) Rules() []Rule {
 // transparent retries stay, inside one attempt.
 func (o *Outbound) DialOptions(opts ...grpc.DialOption) []grpc.DialOption {
 	b := o.bind(opts)
-	return append(opts[:len(opts):len(opts)],
+	return append(slices.Clip(opts),
 		grpc.WithChainUnaryInterceptor(b.unary),
 		grpc.WithChainStreamInterceptor(b.stream),
 		withoutRetry(),

@@ -72,7 +72,7 @@ func TestTwoAttemptsAtOnce(t *testing.T) {
 				tries := []*try{&c.first, {}}
 				done := make(chan *try)
 				for i, tr := range tries {
-					tr.prepare(c, i+1, context.WithValue(c.ctx, numberKey{}, i+1), time.Now())
+					tr.prepare(context.WithValue(c.ctx, numberKey{}, i+1), c, i+1, time.Now())
 					go func() {
 						tr.run()
 						done <- tr

@@ -104,8 +104,7 @@ func Explain(err error) string {
 	if err == nil {
 		return "OK"
 	}
-	var call *CallError
-	if errors.As(err, &call) {
+	if call, ok := errors.AsType[*CallError](err); ok {
 		return call.Report.String()
 	}
 	return err.Error()

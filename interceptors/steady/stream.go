@@ -50,7 +50,7 @@ func (s *stream) open(desc *grpc.StreamDesc, open grpc.Streamer, opts []grpc.Cal
 		}
 	}
 	t := &c.first
-	t.prepare(c, 1, c.ctx, c.start)
+	t.prepare(c.ctx, c, 1, c.start)
 	t.att.Stream = true
 	opened := false
 	defer func() {

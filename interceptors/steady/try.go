@@ -80,7 +80,7 @@ func (t *try) count() bool {
 }
 
 // prepare makes an attempt ready to run in a context.
-func (t *try) prepare(c *call, number int, ctx context.Context, start time.Time) {
+func (t *try) prepare(ctx context.Context, c *call, number int, start time.Time) {
 	t.c, t.start = c, start
 	t.wire = &wire{Context: ctx}
 	if c.overlap {
@@ -164,9 +164,6 @@ func (t *try) refuse(gate string, err error, after time.Duration) bool {
 	t.end.code = codeOf(refusal)
 	return false
 }
-
-// gateErr reports whether the attempt was refused with this error.
-func (t *try) gateErr(target error) bool { return t.gate != "" && errors.Is(t.err, target) }
 
 // invoke hands the attempt to gRPC.
 func (t *try) invoke() error {
