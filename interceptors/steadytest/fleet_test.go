@@ -82,10 +82,17 @@ func TestFleetOutsideBubble(t *testing.T) {
 	fleet.Replica("x").Crash()
 	fleet.Replica("y").Crash()
 	fleet.Replica("y").Start()
+	// A call may still go out on a connection whose end the client has not read yet, so one failure for each
+	// of the two connections is in order.
 	ctx := within(t, 10*time.Second)
-	reply, err := echov1.NewEchoClient(conn).Get(ctx, &echov1.EchoRequest{}, grpc.WaitForReady(true))
-	if err != nil || reply.GetServer() != "y" {
-		t.Errorf("%q answered, %v; want y, which restarted", reply.GetServer(), err)
+	for failures := 0; ; failures++ {
+		reply, err := echov1.NewEchoClient(conn).Get(ctx, &echov1.EchoRequest{}, grpc.WaitForReady(true))
+		if err == nil && reply.GetServer() == "y" {
+			return
+		}
+		if failures == 2 {
+			t.Fatalf("%q answered, %v; want y, which restarted", reply.GetServer(), err)
+		}
 	}
 }
 
