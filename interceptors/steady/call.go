@@ -20,8 +20,8 @@ import (
 	"github.com/grpcsteady/steady/interceptors/retry"
 )
 
-// call is one unary call under the driver. Everything in it belongs to the goroutine that makes the call, and
-// nothing of it is handed to anybody else, so that it can be used for another call afterwards: what gRPC and
+// call is one call under the driver. Everything in it belongs to the goroutine that makes the call (of a stream:
+// to whoever has claimed the end of its attempt), and nothing of it is handed to anybody else, so that it can be used for another call afterwards: what gRPC and
 // pickers may hold on to is in each attempt's wire.
 type call struct {
 	ch     *channel
@@ -40,6 +40,7 @@ type call struct {
 	deadline time.Time // in force; zero: none
 	origin   deadline.Origin
 	derive   bool // the deadline in force is tighter than that of ctx
+	stream   bool
 	overlap  bool // attempts may run at once: each keeps its reply until one is taken
 
 	tried   *attempt.Call // from the second attempt on
@@ -92,13 +93,13 @@ func (ch *channel) idle(m *method, opts []grpc.CallOption) bool {
 
 // begin reads the options, settles the deadline and starts the sequence of attempts.
 func (c *call) begin(opts []grpc.CallOption) {
-	own := c.rule.mode == ModeEnforce
+	own := c.rule.mode == ModeEnforce || c.stream
 	if special(opts, own) {
 		c.asked = new(asked)
 		c.asked.read(opts, own)
 		c.opts = c.asked.rest
 	}
-	c.deadline, c.origin, c.derive = c.rule.budget(c.ctx, c.start, c.asked.within(), false)
+	c.deadline, c.origin, c.derive = c.rule.budget(c.ctx, c.start, c.asked.within(), c.stream)
 	if c.retries() {
 		c.ch.budget.Deposit(c.start)
 		cfg := c.rule.Retry
@@ -154,33 +155,43 @@ func (c *call) run() error {
 	t.prepare(c.ctx, c, 1, c.start)
 	for {
 		t.run()
-		if t.gate != "" {
-			c.record(t, 0)
-			c.refused, c.open = true, errors.Is(t.err, breaker.ErrOpen)
-			if c.last != nil { // a real answer of the server says more than our refusal
-				c.stop, c.detail = retry.StopRefused, "by "+t.gate
-				return c.end(c.last, c.last.err)
-			}
-			return c.end(t, t.err)
+		next, last, err := c.after(t)
+		if next == nil {
+			return c.end(last, err)
 		}
-		c.made++
-		c.last = t
-		if t.err == nil {
-			c.record(t, 0)
-			return c.end(t, nil)
-		}
-		wait, stop := c.decide(t)
-		c.record(t, wait)
-		if stop != retry.Go {
-			c.stop = stop
-			return c.end(t, t.err)
-		}
-		if !c.pause(wait) {
-			c.stop = retry.StopCanceled
-			return c.end(t, contextError(c.ctx, t.err))
-		}
-		t = c.another()
+		t = next
 	}
+}
+
+// after decides what follows an attempt that has ended: another one, when its wait is over, or else the end of
+// the call, with the attempt that decides it.
+func (c *call) after(t *try) (next, last *try, err error) {
+	if t.gate != "" {
+		c.record(t, 0)
+		c.refused, c.open = true, errors.Is(t.err, breaker.ErrOpen)
+		if c.last != nil { // a real answer of the server says more than our refusal
+			c.stop, c.detail = retry.StopRefused, "by "+t.gate
+			return nil, c.last, c.last.err
+		}
+		return nil, t, t.err
+	}
+	c.made++
+	c.last = t
+	if t.err == nil {
+		c.record(t, 0)
+		return nil, t, nil
+	}
+	wait, stop := c.decide(t)
+	c.record(t, wait)
+	if stop != retry.Go {
+		c.stop = stop
+		return nil, t, t.err
+	}
+	if !c.pause(wait) {
+		c.stop = retry.StopCanceled
+		return nil, t, contextError(c.ctx, t.err)
+	}
+	return c.another(), nil, nil
 }
 
 // feasible refuses a call whose time is too short to be worth sending, if the rule wants that.
@@ -252,6 +263,9 @@ func (c *call) decide(t *try) (time.Duration, retry.Stop) {
 		c.capped = true // the layer above is retrying: one attempt here
 		return 0, retry.StopAttempts
 	}
+	if t.committed {
+		return 0, retry.StopPermanent
+	}
 	wait, stop := c.seq.Next(failed)
 	if stop == retry.StopBudget && c.observed() {
 		s := c.ch.budget.Snapshot(t.ended)
@@ -311,10 +325,12 @@ func (c *call) retryable(e ending) bool {
 	if !wanted {
 		return false
 	}
-	if c.rule.Idempotent || c.rule.named || c.m.repeats || c.asked.safe() {
-		return true
-	}
-	return e.unsent
+	return c.permitted() || e.unsent
+}
+
+// permitted reports whether somebody has said that the method may be repeated.
+func (c *call) permitted() bool {
+	return c.rule.Idempotent || c.rule.named || c.m.repeats || c.asked.safe()
 }
 
 // pause waits before the next attempt. It reports false if the caller went away meanwhile.

@@ -21,6 +21,7 @@ type channel struct {
 	name   string
 	budget *retry.Budget
 	seen   sightings
+	replay atomic.Int64 // bytes that streams keep, to send them again
 
 	view   atomic.Pointer[view] // methods under the rules in force
 	memory sync.Map             // method -> *memory; outlives the rules

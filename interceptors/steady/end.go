@@ -44,7 +44,7 @@ func (c *call) end(t *try, err error) error {
 		} else {
 			err = c.wrap(err)
 		}
-	} else if c.m.success != nil {
+	} else if c.m.success != nil && !c.stream {
 		c.m.success(c.ctx, c.req, c.reply)
 	}
 	if c.asked != nil {
@@ -123,7 +123,7 @@ func (c *call) blame() {
 
 // fallback lets the user's function answer if the failure lies with the server, and reports whether it did.
 func (c *call) fallback(t *try, cause error) (answered bool) {
-	if c.m.answer == nil || c.rule.mode != ModeEnforce || errors.Is(c.ctx.Err(), context.Canceled) {
+	if c.m.answer == nil || c.stream || c.rule.mode != ModeEnforce || errors.Is(c.ctx.Err(), context.Canceled) {
 		return false
 	}
 	if !c.refused && t != nil && t.verdict != VerdictFailure && t.verdict != VerdictSuspect && t.end.code != codes.DeadlineExceeded {

@@ -3,26 +3,57 @@ package steady
 import (
 	"context"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
 
 	"github.com/grpcsteady/steady/interceptors/breaker"
-	"github.com/grpcsteady/steady/interceptors/retry"
 )
 
-// stream is one stream under its rule. It is opened once; gates are asked before, and its outcome counts
-// when it ends, once.
+// stream is one stream under its rule: a call whose attempts are streams of gRPC's. Until it is committed, what
+// the application sends is kept and sent again on the next attempt; from then on it is the stream of the final
+// attempt, with nothing in between but what counts its end.
+//
+// Order of locks: turn, then drive; who holds drive never waits for turn. Both are channels, since they are held
+// over waits, and a wait for a mutex would stop the clock of a bubble.
 type stream struct {
-	grpc.ClientStream
 	call   call
+	desc   *grpc.StreamDesc
+	opener grpc.Streamer
+	keeps  bool             // what is sent is kept for another attempt
+	codec  encoding.CodecV2 // the call's, where keeps
+
+	final atomic.Pointer[leg] // set when the stream is committed: no attempt will take this one's place
+	live  atomic.Pointer[leg] // final, when everything that was kept has been sent on it
+	leg   atomic.Pointer[leg] // of the last attempt that was opened
+
+	drive chan struct{} // held by whoever makes attempts or commits
+	turn  chan struct{} // held by whoever sends
+	kept  replay        // guarded by turn
+
+	done chan struct{} // closed when the call is over
+	err  error         // what it ended with; written before done is closed
+}
+
+// leg is one attempt of a stream that gRPC has opened.
+type leg struct {
+	grpc.ClientStream
+	s      *stream
+	try    *try
+	codec  *replayCodec // nil: nothing is kept
 	cancel context.CancelFunc
-	single bool        // one response at most: the first message is the end
-	began  atomic.Bool // a message has arrived
-	over   sync.Once
+
+	claimed  atomic.Bool   // somebody accounts for its end
+	opened   atomic.Bool   // its end is told through ended
+	finished chan struct{} // closed when gRPC has told its end
+	result   error         // which it was
+
+	// Guarded by turn.
+	sent   int // messages of those kept that were sent on it
+	closed bool
+	broken bool // it takes no more messages
 }
 
 // stream is the interceptor of a channel for streams.
@@ -34,118 +65,248 @@ func (b *binding) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cl
 	if m.rule.mode == ModeOff || ch.idle(m, opts) {
 		return open(ctx, desc, cc, name, opts...)
 	}
-	s := &stream{call: call{ch: ch, m: m, rule: m.rule, name: name, ctx: ctx, cc: cc, opts: opts, start: time.Now()}}
-	return s.open(desc, open, opts)
-}
-
-// open asks the gates and opens the stream.
-func (s *stream) open(desc *grpc.StreamDesc, open grpc.Streamer, opts []grpc.CallOption) (grpc.ClientStream, error) {
-	c := &s.call
-	if special(opts, false) {
-		c.asked = new(asked)
-		c.asked.read(opts, false)
-		c.opts = c.asked.rest
-		if c.asked.report != nil {
-			c.story = new([]AttemptReport)
-		}
+	s := &stream{
+		call:   call{ch: ch, m: m, rule: m.rule, name: name, ctx: ctx, cc: cc, opts: opts, start: time.Now(), stream: true},
+		desc:   desc,
+		opener: open,
+		done:   make(chan struct{}),
 	}
-	t := &c.first
-	t.prepare(c.ctx, c, 1, c.start)
-	t.att.Stream = true
-	opened := false
-	defer func() {
-		if !opened {
-			t.release() // refused, or code below panicked
-			s.stop()
-		}
-	}()
-	if !t.admit() {
-		c.refused = true
-		err := c.end(t, t.err)
-		for _, o := range opts {
-			if f, ok := o.(finishOption); ok {
-				f.OnFinish(err)
-			}
-		}
-		return nil, err
+	s.call.begin(opts)
+	if s.keeps = s.call.replays(); s.keeps {
+		s.drive, s.turn = make(chan struct{}, 1), make(chan struct{}, 1)
 	}
-	c.deadline, c.origin, c.derive = c.rule.budget(c.ctx, c.start, c.asked.within(), true)
-	if c.derive && c.rule.mode == ModeEnforce {
-		t.Context, s.cancel = context.WithDeadline(c.ctx, c.deadline)
+	t := &s.call.first
+	t.prepare(ctx, &s.call, 1, s.call.start)
+	if !s.advance(t) {
+		return nil, s.err
 	}
-	if f := c.ch.out.faults; f != nil {
-		if err := injectFault(t.wire, f, c.about(), 1, false, c.ch.out.observers); err != nil {
-			opened = true
-			s.finish(err)
-			return nil, err
-		}
-	}
-	all := make([]grpc.CallOption, 0, len(c.opts)+3)
-	all = append(all, c.opts...)
-	all = append(all, grpc.Trailer(&t.trailer), grpc.Peer(&t.peer), onFinish(s.finish))
-	inner, err := open(t.wire, desc, c.cc, c.name, all...)
-	opened = true
-	if err != nil {
-		s.finish(err)
-		return nil, err
-	}
-	s.ClientStream, s.single = inner, !desc.ServerStreams
 	return s, nil
 }
 
-func (s *stream) stop() {
-	if s.cancel != nil {
-		s.cancel()
+// replays reports whether an attempt that a server may have seen could be followed by another one, so that it is
+// worth keeping what is sent.
+func (c *call) replays() bool {
+	if c.rule.mode != ModeEnforce || !c.retries() || !c.permitted() {
+		return false
+	}
+	if most := c.asked.most(); most > 0 {
+		return most > 1
+	}
+	return c.rule.Retry.MaxAttempts > 1 && earlierAttempts(c.ctx) == 0
+}
+
+// advance makes attempts until one of them is open, and reports whether one is; otherwise the call is over.
+// drive is held, but for the first attempt, when nobody knows of the stream yet.
+func (s *stream) advance(t *try) bool {
+	for {
+		if l := s.attempt(t); l != nil {
+			s.start(l)
+			return true
+		}
+		next, last, err := s.call.after(t)
+		if next == nil {
+			_ = s.end(nil, last, err)
+			return false
+		}
+		t = next
 	}
 }
 
-// RecvMsg notes the first message: it decides a half-open probe, which must not hold its slot for as long as
-// a stream may live.
-func (s *stream) RecvMsg(m any) error {
-	err := s.ClientStream.RecvMsg(m)
-	if err == nil && !s.began.Load() {
-		s.firstMessage()
+// attempt asks the gates and opens a stream of gRPC's. nil: it was refused, or failed at once.
+func (s *stream) attempt(t *try) (l *leg) {
+	c := &s.call
+	defer func() {
+		if l == nil { // refused, or the end of a panic below: no slot is lost by it
+			t.release()
+		}
+	}()
+	if !t.admit() {
+		return nil
 	}
-	if err != nil || s.single {
-		s.finish(err) // gRPC has told already, or is telling on another goroutine: then this waits for it
+	opening := &leg{s: s, try: t, finished: make(chan struct{})}
+	if c.derive && c.rule.mode == ModeEnforce {
+		t.Context, opening.cancel = context.WithDeadline(t.Context, c.deadline)
 	}
+	defer func() {
+		if l == nil {
+			opening.stop()
+		}
+	}()
+	if t.err = s.open(opening); t.err != nil {
+		t.settle()
+		return nil
+	}
+	return opening
+}
+
+// open hands the attempt to gRPC, or to a fault in its place.
+func (s *stream) open(l *leg) (err error) {
+	c, t := &s.call, l.try
+	if f := c.ch.out.faults; f != nil {
+		if err := injectFault(t.wire, f, c.about(), t.att.Number, false, c.ch.out.observers); err != nil {
+			t.att.SetSent(true) // it stands for an error of the server
+			return err
+		}
+	}
+	opts := t.own(make([]grpc.CallOption, 0, len(c.opts)+5))
+	opts = append(opts, onFinish(l.finish))
+	if s.keeps {
+		if l.codec, err = newReplayCodec(c.opts); err != nil {
+			return err
+		}
+		s.codec = l.codec.CodecV2
+		opts = append(opts, grpc.ForceCodecV2(l.codec))
+	}
+	l.ClientStream, err = s.opener(t.wire, s.desc, c.cc, c.name, opts...)
 	return err
 }
 
-func (s *stream) firstMessage() {
-	if !s.began.CompareAndSwap(false, true) {
+// start makes a leg the current one. What was kept is sent on it beside the application, which may have to
+// receive before the server takes more.
+func (s *stream) start(l *leg) {
+	s.leg.Store(l)
+	if !s.keeps {
+		s.final.Store(l)
+		s.live.Store(l)
+	}
+	l.opened.Store(true)
+	select {
+	case <-l.finished:
+		l.ended()
+	default:
+	}
+	if s.keeps && l.try.att.Number > 1 {
+		go func() {
+			s.turn <- struct{}{}
+			_ = s.send(s.leg.Load()) // whoever receives learns of its end
+			s.yield()
+		}()
+	}
+}
+
+// finish is told the end of a leg by gRPC, on whatever goroutine it ends.
+func (l *leg) finish(err error) {
+	l.result = err
+	close(l.finished)
+	if l.opened.Load() {
+		l.ended()
+	}
+}
+
+// ended accounts for the end of a leg that gRPC told of, unless a call of the application's is about to learn of
+// it and may make another attempt: gRPC ends a stream beside the application only when its context or its
+// connection ends.
+func (l *leg) ended() {
+	if l.s.final.Load() == l || l.try.wire.Err() != nil || canceled(l.result) {
+		if l.claimed.CompareAndSwap(false, true) {
+			_ = l.last(l.result)
+		}
+	}
+}
+
+// over accounts for the end of a leg that no other may follow, once. It returns when that is done, with what the
+// application gets.
+func (l *leg) over(err error) error {
+	s := l.s
+	if !l.claimed.CompareAndSwap(false, true) {
+		<-s.done
+		return s.err
+	}
+	return l.last(err)
+}
+
+// last accounts for the end of a leg and of the call. The caller has claimed it.
+func (l *leg) last(err error) error {
+	s := l.s
+	l.conclude(err, s.call.rule.mode == ModeEnforce)
+	_, last, err := s.call.after(l.try) // a committed attempt is the last
+	return s.end(l, last, err)
+}
+
+// conclude makes the account of the attempt.
+func (l *leg) conclude(err error, committed bool) {
+	t := l.try
+	if err == io.EOF { //nolint:errorlint // gRPC's word for success is this very value
+		err = nil
+	}
+	t.err, t.committed = err, committed || t.began.Load()
+	l.stop()
+	t.settle()
+}
+
+func (l *leg) stop() {
+	if l.cancel != nil {
+		l.cancel()
+	}
+}
+
+// end ends the call. Without a leg that could answer the application, none was opened at last.
+func (s *stream) end(l *leg, last *try, err error) error {
+	defer close(s.done)
+	s.err = s.call.end(last, err)
+	if l == nil {
+		l = &leg{s: s, try: last, broken: true}
+		l.ClientStream = ended{s: s, ctx: s.call.ctx}
+		l.claimed.Store(true)
+		s.leg.Store(l)
+	}
+	s.commit(l)
+	return s.err
+}
+
+// again decides what follows a leg that failed before the stream was committed, and reports whether there is
+// another one now, or will be none.
+func (s *stream) again(l *leg, err error) bool {
+	s.drive <- struct{}{}
+	defer func() { <-s.drive }()
+	if s.leg.Load() != l {
+		return true // another call of the application's has done so
+	}
+	if s.final.Load() != nil || !l.claimed.CompareAndSwap(false, true) {
+		_ = l.over(err)
+		return false
+	}
+	l.conclude(err, l.codec.answered.Load())
+	next, last, err := s.call.after(l.try)
+	if next == nil {
+		_ = s.end(l, last, err)
+		return false
+	}
+	return s.advance(next)
+}
+
+// commit gives the stream of a leg to the application for good. drive is held, or the call is over.
+func (s *stream) commit(l *leg) {
+	if !s.final.CompareAndSwap(nil, l) || !s.keeps {
 		return
 	}
-	t := &s.call.first
+	select {
+	case s.turn <- struct{}{}:
+		s.yield()
+	default: // whoever has the turn does the rest when he is done
+	}
+}
+
+// settled commits the stream, if it is not, and returns its leg. It waits while attempts are being made.
+func (s *stream) settled() *leg {
+	if l := s.final.Load(); l != nil {
+		return l
+	}
+	s.drive <- struct{}{}
+	s.commit(s.leg.Load())
+	<-s.drive
+	return s.final.Load()
+}
+
+// firstMessage notes that a message has arrived: it decides a half-open probe, which must not hold its slot for
+// as long as a stream may live.
+func (l *leg) firstMessage() {
+	t := l.try
+	if !t.began.CompareAndSwap(false, true) {
+		return
+	}
 	if t.token.Probe() && t.counted.CompareAndSwap(false, true) {
 		now := time.Now()
 		t.token.End(now, breaker.Outcome{Result: breaker.Success, Duration: now.Sub(t.start)})
 	}
-}
-
-// finish accounts for the end of the stream, once. gRPC calls it on whatever goroutine the stream ends; a
-// stream that could not be opened, and one whose end is read, come here as well.
-func (s *stream) finish(err error) { s.over.Do(func() { s.account(err) }) }
-
-func (s *stream) account(err error) {
-	defer s.stop()
-	if err == io.EOF { //nolint:errorlint // gRPC's word for success is this very value
-		err = nil
-	}
-	c := &s.call
-	t := &c.first
-	t.err, t.ended = err, time.Now()
-	t.end = t.ending()
-	t.end.began = s.began.Load()
-	if err != nil && t.end.code == codes.Canceled {
-		t.end.canceled = true
-	}
-	t.verdict = t.judge()
-	if t.claim() {
-		t.conclude(t.verdict, t.end, err, t.ended)
-	}
-	c.made, c.last, c.stop = 1, t, retry.Go
-	t.tellEnd()
-	c.record(t, 0)
-	c.tellEnd(err, false)
 }

@@ -61,6 +61,8 @@ type try struct {
 	over        bool        // settled, where nobody else could have done it
 	settled     atomic.Bool // settled, in observe mode and for streams
 	counted     atomic.Bool // a stream's breaker has its result
+	began       atomic.Bool // a message of the stream was delivered
+	committed   bool        // the stream belongs to the application: no other attempt may take its place
 }
 
 // claim reports whether the end of the attempt is still to be accounted for. Whoever gets true owns token
@@ -90,6 +92,7 @@ func (t *try) prepare(ctx context.Context, c *call, number int, start time.Time)
 		}
 	}
 	t.att.Call, t.att.Channel, t.att.Method, t.att.Number = c.tried, c.ch.name, c.name, number
+	t.att.Stream = c.stream
 }
 
 // run makes the attempt: gates, deadline, gRPC, and the account of its end.
@@ -178,11 +181,7 @@ func (t *try) invoke() error {
 	if n := len(c.opts) + 2; n > len(t.options) {
 		opts = make([]grpc.CallOption, 0, n+2)
 	}
-	opts = append(opts, c.opts...)
-	opts = append(opts, grpc.Trailer(&t.trailer), grpc.Peer(&t.peer))
-	if c.asked != nil && len(c.asked.header) > 0 {
-		opts = append(opts, grpc.Header(&t.header))
-	}
+	opts = t.own(opts)
 	reply := c.reply
 	if t.reply != nil {
 		codec, err := codecOf(c.opts)
@@ -192,6 +191,17 @@ func (t *try) invoke() error {
 		opts, reply = append(opts, grpc.ForceCodecV2(keepCodec{codec})), t.reply
 	}
 	return c.invoke(t.wire, c.name, c.req, reply, c.cc, opts...)
+}
+
+// own appends the call's options and those that tell the attempt what it received.
+func (t *try) own(opts []grpc.CallOption) []grpc.CallOption {
+	c := t.c
+	opts = append(opts, c.opts...)
+	opts = append(opts, grpc.Trailer(&t.trailer), grpc.Peer(&t.peer))
+	if c.asked != nil && len(c.asked.header) > 0 {
+		opts = append(opts, grpc.Header(&t.header))
+	}
+	return opts
 }
 
 // settle accounts for the end of the attempt: verdict, breaker, gates, learned duration, events. In observe
@@ -254,7 +264,8 @@ func (t *try) ending() ending {
 	e.unsent = t.unsent(e.code)
 	e.pushback = pushbackOf(t.err, t.trailer)
 	callerErr := c.ctx.Err()
-	e.canceled = errors.Is(callerErr, context.Canceled)
+	e.canceled = errors.Is(callerErr, context.Canceled) || c.stream && e.code == codes.Canceled
+	e.began = t.began.Load()
 	if e.code != codes.DeadlineExceeded {
 		return e
 	}

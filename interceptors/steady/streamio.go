@@ -1,0 +1,149 @@
+package steady
+
+import (
+	"context"
+	"io"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+)
+
+// This file is what the application calls. One goroutine may send while another one receives, as gRPC allows.
+
+// SendMsg sends a message. Before the stream is committed a message that the server could not take any more is
+// kept for the next attempt, and RecvMsg tells whether there is one.
+func (s *stream) SendMsg(m any) error {
+	l := s.live.Load()
+	if l == nil {
+		return s.keepAndSend(m)
+	}
+	err := l.SendMsg(m)
+	if err != nil && err != io.EOF { //nolint:errorlint // gRPC's word for a broken stream is this very value
+		return s.failed(l, err)
+	}
+	return err
+}
+
+// CloseSend ends the sending, on this attempt and on those that may follow.
+func (s *stream) CloseSend() error {
+	if l := s.live.Load(); l != nil {
+		return l.CloseSend()
+	}
+	s.turn <- struct{}{}
+	defer s.yield()
+	if l := s.live.Load(); l != nil {
+		return l.CloseSend()
+	}
+	s.kept.closed = true
+	_ = s.send(s.leg.Load()) // RecvMsg tells what became of it
+	return nil
+}
+
+// RecvMsg receives a message. The first one commits the stream; a failure before it may be followed by other
+// attempts, which are made here.
+func (s *stream) RecvMsg(m any) error {
+	for {
+		l := s.final.Load()
+		committed := l != nil
+		if !committed {
+			l = s.leg.Load()
+		}
+		err := l.RecvMsg(m)
+		if err == nil {
+			if !committed {
+				l = s.settled()
+			}
+			if !l.try.began.Load() {
+				l.firstMessage()
+			}
+			if s.desc.ServerStreams {
+				return nil
+			}
+			_ = l.over(nil) // one response at most: it is the end
+			return nil
+		}
+		if err == io.EOF { //nolint:errorlint // gRPC's word for success is this very value
+			_ = l.over(nil)
+			return err
+		}
+		if committed {
+			return s.failed(l, err)
+		}
+		if !s.again(l, err) {
+			return s.err
+		}
+	}
+}
+
+// Header returns the header of the server. Metadata commits the stream.
+func (s *stream) Header() (metadata.MD, error) {
+	for {
+		l := s.final.Load()
+		committed := l != nil
+		if !committed {
+			l = s.leg.Load()
+		}
+		md, err := l.Header()
+		if committed {
+			return md, err
+		}
+		if md != nil && err == nil {
+			if s.settled() != l {
+				continue // it failed meanwhile, and another one took its place
+			}
+			return md, nil
+		}
+		if err == nil { // it ended without a header; gRPC has told how, or is telling
+			select {
+			case <-l.finished:
+				err = l.result
+			case <-l.try.wire.Done():
+				err = l.try.wire.Err()
+			}
+		}
+		if err == nil {
+			_ = l.over(nil)
+			return nil, nil //nolint:nilnil // as gRPC: the end is read with RecvMsg
+		}
+		if !s.again(l, err) {
+			return nil, nil //nolint:nilnil // as gRPC: the error is read with RecvMsg
+		}
+	}
+}
+
+// Trailer returns the trailer of the server. It commits the stream.
+func (s *stream) Trailer() metadata.MD { return s.settled().Trailer() }
+
+// Context returns the context of the stream. It commits the stream.
+func (s *stream) Context() context.Context { return s.settled().Context() }
+
+// failed ends the call with an error that a committed leg gave, or one of ours about a message, and returns what
+// the application gets.
+func (s *stream) failed(l *leg, err error) error {
+	if told := l.over(err); told != nil {
+		return told
+	}
+	return err
+}
+
+// canceled reports whether the caller ended the stream, or the connection was closed.
+func canceled(err error) bool { return codeOf(err) == codes.Canceled }
+
+// ended answers for a call whose last attempt could not be opened.
+type ended struct {
+	s   *stream
+	ctx context.Context
+}
+
+func (e ended) Header() (metadata.MD, error) { return nil, nil } //nolint:nilnil // as gRPC for a stream without a header
+func (e ended) Trailer() metadata.MD         { return nil }
+func (e ended) CloseSend() error             { return nil }
+func (e ended) Context() context.Context     { return e.ctx }
+func (e ended) RecvMsg(any) error            { return e.s.err }
+
+func (e ended) SendMsg(any) error {
+	if !e.s.desc.ClientStreams {
+		return nil
+	}
+	return io.EOF
+}
