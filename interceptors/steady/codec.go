@@ -20,6 +20,8 @@ func codecOf(opts []grpc.CallOption) (encoding.CodecV2, error) {
 			forced = o.CodecV2
 		case grpc.ForceCodecCallOption:
 			forced = codecV1{o.Codec}
+		case grpc.CustomCodecCallOption:
+			forced = codecV1{unnamed{o.Codec}}
 		case grpc.ContentSubtypeCallOption:
 			name = o.ContentSubtype
 		}
@@ -50,6 +52,16 @@ func (c codecV1) Marshal(v any) (mem.BufferSlice, error) {
 func (c codecV1) Unmarshal(data mem.BufferSlice, v any) error {
 	return c.Codec.Unmarshal(data.Materialize(), v)
 }
+
+// unnamed lifts a codec of the oldest kind, whose name gRPC keeps off the wire.
+type unnamed struct{ codecV0 }
+
+type codecV0 interface {
+	Marshal(v any) ([]byte, error)
+	Unmarshal(data []byte, v any) error
+}
+
+func (unnamed) Name() string { return "" }
 
 // kept is the reply of one attempt, still encoded. Attempts that run at once each keep their own, and only
 // the winner's is decoded into the caller's message: that works for every type of message, and nothing that

@@ -32,6 +32,24 @@ type message struct {
 	data  mem.BufferSlice
 }
 
+// chooseCodec finds the codec that the options of the call choose, and reports whether there is one: if not, gRPC
+// says so. The name is empty unless the caller forced a codec, so that the content type on the wire stays what it
+// would be without us.
+func (s *stream) chooseCodec() bool {
+	codec, err := codecOf(s.call.opts)
+	if err != nil {
+		return false
+	}
+	s.codec = codec
+	for _, o := range s.call.opts {
+		switch o.(type) {
+		case grpc.ForceCodecV2CallOption, grpc.ForceCodecCallOption:
+			s.name = codec.Name()
+		}
+	}
+	return true
+}
+
 // encode makes a message that can be sent more than once. A prepared one is encoded already; its size is known
 // to gRPC only, and its memory is the application's.
 func encode(codec encoding.CodecV2, v any) (*message, error) {
@@ -56,7 +74,7 @@ func (s *stream) keepAndSend(m any) error {
 	}
 	msg, err := encode(s.codec, m)
 	if err != nil || s.kept.closed {
-		l := s.settled()
+		l := s.settle()
 		_ = s.send(l)
 		if err := l.SendMsg(m); err != nil && err != io.EOF { //nolint:errorlint // as in SendMsg
 			return s.failed(l, err) // gRPC has said what is wrong
@@ -65,7 +83,7 @@ func (s *stream) keepAndSend(m any) error {
 	}
 	if s.final.Load() != nil || !s.keep(msg) {
 		defer msg.data.Free()
-		l := s.settled()
+		l := s.settle()
 		if err := s.send(l); err != nil {
 			return s.unsent(l, err)
 		}
@@ -81,7 +99,7 @@ func (s *stream) keepAndSend(m any) error {
 // unsent returns what the application gets of an error that a leg gave of a message.
 func (s *stream) unsent(l *leg, err error) error {
 	switch {
-	case err == nil, l != s.settled(): // it is sent on the leg that has taken this one's place
+	case err == nil, !s.settleOn(l): // it is sent on the leg that has taken this one's place
 		return nil
 	case err != io.EOF: //nolint:errorlint // gRPC's word for a broken stream is this very value
 		return s.failed(l, err)
@@ -167,23 +185,6 @@ type replayCodec struct {
 	name     string
 	current  atomic.Pointer[message] // being sent
 	answered atomic.Bool             // a message of the server was decoded
-}
-
-// newReplayCodec wraps the codec that the options of a call choose. Its name is empty unless the caller forced a
-// codec, so that the content type on the wire stays what it would be without us.
-func newReplayCodec(opts []grpc.CallOption) (*replayCodec, error) {
-	codec, err := codecOf(opts)
-	if err != nil {
-		return nil, err
-	}
-	c := &replayCodec{CodecV2: codec}
-	for _, o := range opts {
-		switch o.(type) {
-		case grpc.ForceCodecV2CallOption, grpc.ForceCodecCallOption:
-			c.name = codec.Name()
-		}
-	}
-	return c, nil
 }
 
 // Name is what the content type is made of.

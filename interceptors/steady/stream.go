@@ -23,7 +23,8 @@ type stream struct {
 	desc   *grpc.StreamDesc
 	opener grpc.Streamer
 	keeps  bool             // what is sent is kept for another attempt
-	codec  encoding.CodecV2 // the call's, where keeps
+	codec  encoding.CodecV2 // the call's, if keeps
+	name   string           // what the content type is made of
 
 	final atomic.Pointer[leg] // set when the stream is committed: no attempt will take this one's place
 	live  atomic.Pointer[leg] // final, when everything that was kept has been sent on it
@@ -72,7 +73,7 @@ func (b *binding) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cl
 		done:   make(chan struct{}),
 	}
 	s.call.begin(opts)
-	if s.keeps = s.call.replays(); s.keeps {
+	if s.keeps = s.call.replays() && s.chooseCodec(); s.keeps {
 		s.drive, s.turn = make(chan struct{}, 1), make(chan struct{}, 1)
 	}
 	t := &s.call.first
@@ -151,10 +152,7 @@ func (s *stream) open(l *leg) (err error) {
 	opts := t.own(make([]grpc.CallOption, 0, len(c.opts)+5))
 	opts = append(opts, onFinish(l.finish))
 	if s.keeps {
-		if l.codec, err = newReplayCodec(c.opts); err != nil {
-			return err
-		}
-		s.codec = l.codec.CodecV2
+		l.codec = &replayCodec{CodecV2: s.codec, name: s.name}
 		opts = append(opts, grpc.ForceCodecV2(l.codec))
 	}
 	l.ClientStream, err = s.opener(t.wire, s.desc, c.cc, c.name, opts...)
@@ -287,8 +285,8 @@ func (s *stream) commit(l *leg) {
 	}
 }
 
-// settled commits the stream, if it is not, and returns its leg. It waits while attempts are being made.
-func (s *stream) settled() *leg {
+// settle commits the stream, if it is not, and returns its leg. It waits while attempts are being made.
+func (s *stream) settle() *leg {
 	if l := s.final.Load(); l != nil {
 		return l
 	}
@@ -296,6 +294,18 @@ func (s *stream) settled() *leg {
 	s.commit(s.leg.Load())
 	<-s.drive
 	return s.final.Load()
+}
+
+// settleOn is settle for one leg: it reports false if another one has taken that one's place.
+func (s *stream) settleOn(l *leg) bool {
+	if s.final.Load() == nil {
+		s.drive <- struct{}{}
+		if s.leg.Load() == l {
+			s.commit(l)
+		}
+		<-s.drive
+	}
+	return s.final.Load() == l
 }
 
 // firstMessage notes that a message has arrived: it decides a half-open probe, which must not hold its slot for

@@ -51,7 +51,7 @@ func (s *stream) RecvMsg(m any) error {
 		err := l.RecvMsg(m)
 		if err == nil {
 			if !committed {
-				l = s.settled()
+				s.settleOn(l)
 			}
 			if !l.try.began.Load() {
 				l.firstMessage()
@@ -88,7 +88,7 @@ func (s *stream) Header() (metadata.MD, error) {
 			return md, err
 		}
 		if md != nil && err == nil {
-			if s.settled() != l {
+			if !s.settleOn(l) {
 				continue // it failed meanwhile, and another one took its place
 			}
 			return md, nil
@@ -112,10 +112,10 @@ func (s *stream) Header() (metadata.MD, error) {
 }
 
 // Trailer returns the trailer of the server. It commits the stream.
-func (s *stream) Trailer() metadata.MD { return s.settled().Trailer() }
+func (s *stream) Trailer() metadata.MD { return s.settle().Trailer() }
 
 // Context returns the context of the stream. It commits the stream.
-func (s *stream) Context() context.Context { return s.settled().Context() }
+func (s *stream) Context() context.Context { return s.settle().Context() }
 
 // failed ends the call with an error that a committed leg gave, or one of ours about a message, and returns what
 // the application gets.
