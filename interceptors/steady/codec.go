@@ -20,7 +20,7 @@ func codecOf(opts []grpc.CallOption) (encoding.CodecV2, error) {
 			forced = o.CodecV2
 		case grpc.ForceCodecCallOption:
 			forced = codecV1{o.Codec}
-		case grpc.CustomCodecCallOption:
+		case customCodecOption:
 			forced = codecV1{unnamed{o.Codec}}
 		case grpc.ContentSubtypeCallOption:
 			name = o.ContentSubtype

@@ -8,7 +8,11 @@ import (
 // This file holds every use of what package grpc itself calls experimental, so that a change of gRPC's is
 // mended in one place.
 
-type finishOption = grpc.OnFinishCallOption
+type (
+	finishOption      = grpc.OnFinishCallOption
+	customCodecOption = grpc.CustomCodecCallOption
+	preparedMsg       = grpc.PreparedMsg
+)
 
 func onFinish(f func(error)) grpc.CallOption { return grpc.OnFinish(f) }
 

@@ -54,7 +54,7 @@ func (s *stream) chooseCodec() bool {
 // to gRPC only, and its memory is the application's.
 func encode(codec encoding.CodecV2, v any) (*message, error) {
 	m := &message{value: v}
-	if _, ok := v.(*grpc.PreparedMsg); ok || v == nil {
+	if _, ok := v.(*preparedMsg); ok || v == nil {
 		return m, nil
 	}
 	if reflect.TypeOf(v).Kind() != reflect.Pointer {
@@ -89,11 +89,25 @@ func (s *stream) keepAndSend(m any) error {
 		}
 		return s.unsent(l, l.send(msg))
 	}
-	l := s.leg.Load()
-	if err := s.send(l); err != nil && (s.final.Load() != nil || err != io.EOF) { //nolint:errorlint // as in SendMsg
-		return s.unsent(l, err)
+	for {
+		l := s.leg.Load()
+		err := s.send(l)
+		if err == nil {
+			return nil
+		}
+		if s.final.Load() != nil || err != io.EOF { //nolint:errorlint // as in SendMsg
+			return s.unsent(l, err)
+		}
+		select {
+		case s.reading <- struct{}{}:
+		default: // whoever receives learns of it by himself
+			return nil
+		}
+		if s.final.Load() == nil && s.leg.Load() == l {
+			s.probe(l)
+		}
+		<-s.reading
 	}
-	return nil
 }
 
 // unsent returns what the application gets of an error that a leg gave of a message.
@@ -205,5 +219,5 @@ func (c *replayCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !c.answered.Load() {
 		c.answered.Store(true)
 	}
-	return c.CodecV2.Unmarshal(data, v)
+	return keepCodec{c.CodecV2}.Unmarshal(data, v)
 }

@@ -77,7 +77,9 @@ type Rule struct {
 	// Retry makes further attempts after a failed one. Which methods and codes may be retried is said by
 	// RetryOn and Idempotent, and otherwise by the method's own descriptor: methods that it marks
 	// NO_SIDE_EFFECTS or IDEMPOTENT are retried, all others only if the attempt provably never left the
-	// client.
+	// client. A stream is retried until it is committed: until its first message is delivered, Header has
+	// returned metadata, Context or Trailer was called, or more was sent than is kept to send it again
+	// (256 KiB and 1,000 messages a stream, 64 MiB a channel).
 	Retry *retry.Config
 
 	// RetryOn lists the codes to retry on. Written for a named method or service it is also the permission

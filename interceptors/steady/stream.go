@@ -16,8 +16,9 @@ import (
 // the application sends is kept and sent again on the next attempt; from then on it is the stream of the final
 // attempt, with nothing in between but what counts its end.
 //
-// Order of locks: turn, then drive; who holds drive never waits for turn. Both are channels, since they are held
-// over waits, and a wait for a mutex would stop the clock of a bubble.
+// Order of locks: turn or reading, then drive; who holds drive never waits for the others, and who holds turn does
+// not wait for reading. They are channels, since they are held over waits, and a wait for a mutex would stop the
+// clock of a bubble.
 type stream struct {
 	call   call
 	desc   *grpc.StreamDesc
@@ -33,6 +34,9 @@ type stream struct {
 	drive chan struct{} // held by whoever makes attempts or commits
 	turn  chan struct{} // held by whoever sends
 	kept  replay        // guarded by turn
+
+	reading chan struct{}         // held by whoever receives before the stream is committed
+	early   atomic.Pointer[early] // what came while only sending was going on
 
 	done chan struct{} // closed when the call is over
 	err  error         // what it ended with; written before done is closed
@@ -74,7 +78,7 @@ func (b *binding) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cl
 	}
 	s.call.begin(opts)
 	if s.keeps = s.call.replays() && s.chooseCodec(); s.keeps {
-		s.drive, s.turn = make(chan struct{}, 1), make(chan struct{}, 1)
+		s.drive, s.turn, s.reading = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	}
 	t := &s.call.first
 	t.prepare(ctx, &s.call, 1, s.call.start)

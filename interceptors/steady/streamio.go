@@ -5,13 +5,15 @@ import (
 	"io"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 )
 
 // This file is what the application calls. One goroutine may send while another one receives, as gRPC allows.
 
 // SendMsg sends a message. Before the stream is committed a message that the server could not take any more is
-// kept for the next attempt, and RecvMsg tells whether there is one.
+// kept for the next attempt.
 func (s *stream) SendMsg(m any) error {
 	l := s.live.Load()
 	if l == nil {
@@ -42,37 +44,101 @@ func (s *stream) CloseSend() error {
 // RecvMsg receives a message. The first one commits the stream; a failure before it may be followed by other
 // attempts, which are made here.
 func (s *stream) RecvMsg(m any) error {
-	for {
-		l := s.final.Load()
-		committed := l != nil
-		if !committed {
-			l = s.leg.Load()
-		}
-		err := l.RecvMsg(m)
-		if err == nil {
-			if !committed {
-				s.settleOn(l)
-			}
-			if !l.try.began.Load() {
-				l.firstMessage()
-			}
-			if s.desc.ServerStreams {
-				return nil
-			}
-			_ = l.over(nil) // one response at most: it is the end
-			return nil
-		}
-		if err == io.EOF { //nolint:errorlint // gRPC's word for success is this very value
-			_ = l.over(nil)
-			return err
-		}
-		if committed {
-			return s.failed(l, err)
-		}
-		if !s.again(l, err) {
-			return s.err
+	l := s.final.Load()
+	if l == nil {
+		var told bool
+		var err error
+		if l, told, err = s.receiveFirst(m); told {
+			return s.answer(l, err)
 		}
 	}
+	if early := s.early.Load(); early != nil { // looked at after final, which is set after it
+		return s.answer(l, s.give(early, m))
+	}
+	return s.answer(l, l.RecvMsg(m))
+}
+
+// receiveFirst receives before the stream is committed. It reports false if it was committed by something else,
+// before anything was received.
+func (s *stream) receiveFirst(m any) (l *leg, told bool, err error) {
+	s.reading <- struct{}{}
+	defer func() { <-s.reading }()
+	for {
+		if l := s.final.Load(); l != nil {
+			return l, false, nil
+		}
+		l := s.leg.Load()
+		if err := l.RecvMsg(m); s.received(l, err) {
+			return l, true, err
+		}
+	}
+}
+
+// received deals with what an uncommitted leg gave, and reports whether it is for the application: a message, or an
+// end that no other attempt follows. reading is held.
+func (s *stream) received(l *leg, err error) bool {
+	switch err {
+	case nil:
+		s.settleOn(l)
+		return true
+	case io.EOF: //nolint:errorlint // gRPC's word for success is this very value
+		_ = l.over(nil)
+		return true
+	default:
+		return !s.again(l, err)
+	}
+}
+
+// answer notes what the final leg gave the application.
+func (s *stream) answer(l *leg, err error) error {
+	switch {
+	case err == nil && s.desc.ServerStreams:
+		if !l.try.began.Load() {
+			l.firstMessage()
+		}
+		return nil
+	case err == nil: // one response at most: it is the end
+		l.firstMessage()
+		_ = l.over(nil)
+		return nil
+	case err == io.EOF: //nolint:errorlint // gRPC's word for success is this very value
+		_ = l.over(nil)
+		return err
+	default:
+		return s.failed(l, err)
+	}
+}
+
+// probe learns why a leg that is not committed takes no more messages, in place of an application that does not
+// receive yet: so that a long upload is tried again before it has outgrown what is kept. turn and reading are
+// held.
+func (s *stream) probe(l *leg) {
+	e := new(early)
+	e.err = l.RecvMsg(&e.kept)
+	if e.err == nil {
+		s.early.Store(e) // the server answered before it had everything
+	}
+	if s.received(l, e.err) {
+		s.early.Store(e)
+	}
+}
+
+// early is what a probe received, for the application.
+type early struct {
+	kept
+	err error
+}
+
+// give hands over what a probe has received. An end stays, a message is given once.
+func (s *stream) give(e *early, m any) error {
+	if e.err != nil {
+		return e.err
+	}
+	s.early.Store(nil)
+	if err := s.codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(e.data)}, m); err != nil {
+		return status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
+	}
+	return nil
 }
 
 // Header returns the header of the server. Metadata commits the stream.
@@ -98,7 +164,7 @@ func (s *stream) Header() (metadata.MD, error) {
 			case <-l.finished:
 				err = l.result
 			case <-l.try.wire.Done():
-				err = l.try.wire.Err()
+				err = status.FromContextError(l.try.wire.Err()).Err()
 			}
 		}
 		if err == nil {
