@@ -76,10 +76,7 @@ func (s *stream) keepAndSend(m any) error {
 	if err != nil || s.kept.closed {
 		l := s.settle()
 		_ = s.send(l)
-		if err := l.SendMsg(m); err != nil && err != io.EOF { //nolint:errorlint // as in SendMsg
-			return s.failed(l, err) // gRPC has said what is wrong
-		}
-		return err
+		return s.unsent(l, l.SendMsg(m)) // gRPC says what is wrong
 	}
 	if s.final.Load() != nil || !s.keep(msg) {
 		defer msg.data.Free()
@@ -95,7 +92,7 @@ func (s *stream) keepAndSend(m any) error {
 		if err == nil {
 			return nil
 		}
-		if s.final.Load() != nil || err != io.EOF { //nolint:errorlint // as in SendMsg
+		if s.final.Load() != nil || err != io.EOF { //nolint:errorlint // gRPC's word for a broken stream is this very value
 			return s.unsent(l, err)
 		}
 		select {
@@ -115,8 +112,13 @@ func (s *stream) unsent(l *leg, err error) error {
 	switch {
 	case err == nil, !s.settleOn(l): // it is sent on the leg that has taken this one's place
 		return nil
-	case err != io.EOF: //nolint:errorlint // gRPC's word for a broken stream is this very value
-		return s.failed(l, err)
+	case err != io.EOF: //nolint:errorlint // as above
+		select {
+		case <-l.finished: // and gRPC has ended the stream with it
+			l.ended()
+		default: // an interceptor below may go on
+		}
+		return err
 	case s.desc.ClientStreams:
 		return err
 	default:

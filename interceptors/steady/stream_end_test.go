@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	echov1 "github.com/grpcsteady/steady/proto/steady/echo/v1"
 
@@ -183,4 +184,47 @@ func TestStreamIsBlamedNextToTheFailure(t *testing.T) {
 			t.Errorf("the front saw %v, the backend %v, want 1 and 3", front.Count(), backend.Count())
 		}
 	})
+}
+
+// TestInterceptorBelowRefusesAMessage: the stream is not at its end for that, and the next message gets through.
+func TestInterceptorBelowRefusesAMessage(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		fleet := steadytest.NewFleet(t, steadytest.Replicas("a"))
+		rec := new(recorder)
+		conn := dial(fleet, outbound(t, streamRule(), steady.WithObserver(rec)), grpc.WithChainStreamInterceptor(
+			func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, name string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+				s, err := open(ctx, desc, cc, name, opts...)
+				return picky{s}, err
+			}))
+		s, err := echov1.NewEchoClient(conn).Chat(within(t, time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // before and after the first answer
+			wantCode(t, s.Send(&req{Text: "bad"}), codes.InvalidArgument)
+			sendAll(t, s, &req{Text: "good"}, 1)
+			if in, err := s.Recv(); err != nil || in.GetText() != "good" {
+				t.Fatalf("%v, %v", in, err)
+			}
+		}
+		if err := s.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Recv(); err != io.EOF { //nolint:errorlint // bare, as gRPC promises
+			t.Fatal(err)
+		}
+		if ended := of[steady.CallEnded](rec); len(ended) != 1 || ended[0].Code != codes.OK {
+			t.Errorf("told %d ends", len(ended))
+		}
+	})
+}
+
+// picky refuses some messages, as validation does.
+type picky struct{ grpc.ClientStream }
+
+func (p picky) SendMsg(m any) error {
+	if r, ok := m.(*req); ok && r.GetText() == "bad" {
+		return status.Error(codes.InvalidArgument, "bad")
+	}
+	return p.ClientStream.SendMsg(m)
 }

@@ -15,15 +15,10 @@ import (
 // SendMsg sends a message. Before the stream is committed a message that the server could not take any more is
 // kept for the next attempt.
 func (s *stream) SendMsg(m any) error {
-	l := s.live.Load()
-	if l == nil {
-		return s.keepAndSend(m)
+	if l := s.live.Load(); l != nil {
+		return l.SendMsg(m)
 	}
-	err := l.SendMsg(m)
-	if err != nil && err != io.EOF { //nolint:errorlint // gRPC's word for a broken stream is this very value
-		return s.failed(l, err)
-	}
-	return err
+	return s.keepAndSend(m)
 }
 
 // CloseSend ends the sending, on this attempt and on those that may follow.
@@ -183,8 +178,7 @@ func (s *stream) Trailer() metadata.MD { return s.settle().Trailer() }
 // Context returns the context of the stream. It commits the stream.
 func (s *stream) Context() context.Context { return s.settle().Context() }
 
-// failed ends the call with an error that a committed leg gave, or one of ours about a message, and returns what
-// the application gets.
+// failed ends the call with an error that a committed leg gave, and returns what the application gets.
 func (s *stream) failed(l *leg, err error) error {
 	if told := l.over(err); told != nil {
 		return told
