@@ -59,7 +59,11 @@ func (s *stream) open(desc *grpc.StreamDesc, open grpc.Streamer, opts []grpc.Cal
 			s.stop()
 		}
 	}()
-	if !t.admit() {
+	c.deadline, c.origin, c.derive = c.rule.budget(c.ctx, c.start, c.asked.within(), true)
+	if c.derive && c.rule.mode == ModeEnforce {
+		t.Context, s.cancel = context.WithDeadline(c.ctx, c.deadline)
+	}
+	if !t.admit() || !t.ask() {
 		c.refused = true
 		err := c.end(t, t.err)
 		for _, o := range opts {
@@ -68,10 +72,6 @@ func (s *stream) open(desc *grpc.StreamDesc, open grpc.Streamer, opts []grpc.Cal
 			}
 		}
 		return nil, err
-	}
-	c.deadline, c.origin, c.derive = c.rule.budget(c.ctx, c.start, c.asked.within(), true)
-	if c.derive && c.rule.mode == ModeEnforce {
-		t.Context, s.cancel = context.WithDeadline(c.ctx, c.deadline)
 	}
 	if f := c.ch.out.faults; f != nil {
 		if err := injectFault(t.wire, f, c.about(), 1, false, c.ch.out.observers); err != nil {
