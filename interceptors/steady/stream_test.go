@@ -75,7 +75,7 @@ func TestStreamOutcomeCountsOnceAtItsEnd(t *testing.T) {
 				if err := s.CloseSend(); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := s.Recv(); err != io.EOF {
+				if _, err := s.Recv(); err != io.EOF { //nolint:errorlint // gRPC promises this very value
 					t.Fatalf("%v, want a bare io.EOF", err)
 				}
 			}
