@@ -14,7 +14,7 @@ import (
 
 const (
 	callTimeout    = time.Second            // of a call in all; plain gRPC gets the same
-	attemptTimeout = 200 * time.Millisecond // a healthy server needs a few: one that takes this long hangs
+	attemptTimeout = 200 * time.Millisecond // a healthy server needs a few ms: this long means it hangs
 	maxAttempts    = 4
 	budgetRatio    = 0.5 // retries per call
 )
@@ -27,8 +27,8 @@ func rules() []steady.Rule {
 		// Short waits: round robin most likely picks another server next, and what keeps retries from
 		// becoming a storm is their budget.
 		Retry: &retry.Config{MaxAttempts: maxAttempts, InitialBackoff: time.Millisecond},
-		// One sick server of five easily fails five times in a row, and the other four are fine: taking out
-		// one endpoint is the balancer's business. The breaker is for the day when half of all calls fail.
+		// With three sick servers five failures in a row happen by chance, and two others are fine: taking out
+		// an endpoint is the balancer's business. The breaker is for the day when half of all calls fail.
 		Breaker: &breaker.Config{ConsecutiveFailures: -1},
 	}}
 }
