@@ -131,9 +131,9 @@ func (r *compiled) budget(ctx context.Context, now time.Time, within time.Durati
 	}
 	limit, origin := caller, deadline.OriginCaller
 	if r.deadline {
-		cfg := *r.Deadline
+		cfg := r.Deadline
 		if within > 0 || stream { // the call's own wish stands above default and cap, not above the reserve
-			cfg.Default, cfg.Max = -1, 0
+			cfg = r.reserveOnly
 		}
 		limit, origin = cfg.Call(now, caller, has && hopFrom(ctx) != nil)
 	}

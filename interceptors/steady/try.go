@@ -99,7 +99,7 @@ func (t *try) run() {
 		return
 	}
 	c := t.c
-	if c.rule.deadline {
+	if c.rule.limits {
 		if limit, tighter := c.rule.Deadline.Attempt(t.start, c.deadline); tighter {
 			t.limit = limit
 		}
