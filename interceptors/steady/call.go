@@ -67,7 +67,7 @@ func (b *binding) unary(ctx context.Context, name string, req, reply any, cc *gr
 	}
 	c := calls.Get().(*call)
 	c.ch, c.m, c.rule, c.name, c.ctx, c.cc = ch, m, m.rule, name, ctx, cc
-	c.invoke, c.req, c.reply, c.opts, c.start = invoke, req, reply, opts, time.Now()
+	c.invoke, c.req, c.reply, c.opts, c.start = invoke, req, reply, opts, ch.now()
 	c.begin(opts)
 	err := c.run()
 	if c.rule.mode == ModeEnforce { // a would-have cut may still be looking at it otherwise
