@@ -12,7 +12,7 @@ import (
 // it serves calls; all are far above what a document for people needs.
 const (
 	maxDepth  = 64      // objects and lists around a value
-	maxMarks  = 300_000 // lines, commas and colons, which bound how many values there can be
+	maxMarks  = 250_000 // lines, commas and colons, which bound how many values there can be
 	maxVisits = 400_000 // values, those behind aliases and merge keys counted at each use
 )
 
