@@ -185,7 +185,7 @@ func TestLenient(t *testing.T) {
 		"loadBalancingPolicy": "round_robin", "newThing": {"a": [1]}, "healthCheckConfig": null,
 		"methodConfig": [
 			{"name": [{"service": "a", "instance": 3}], "timeout": "172800s", "hedgingPolicy": {}, "waitForReady": null,
-			 "retryPolicy": {"maxAttempts": 10, "initialBackoff": "3600s", "maxBackoff": "1s", "backoffMultiplier": 0.5, "retryableStatusCodes": ["UNAVAILABLE", 14]}},
+			 "retryPolicy": {"maxAttempts": 10, "initialBackoff": "3600s", "maxBackoff": "1s", "backoffMultiplier": 0.5, "retryableStatusCodes": ["OK", 1, "UNAVAILABLE", 14]}},
 			{"timeout": "1s"}
 		]}`
 	if _, err := document.Read("x", []byte(pushed)); err == nil {

@@ -2,6 +2,7 @@ package document
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -122,6 +123,9 @@ func (r *reader) duration(n *node, path string, field protoreflect.FullName) (ti
 func (r *reader) enum(n *node, path string, e protoreflect.EnumDescriptor) (protoreflect.Value, bool) {
 	code := e.FullName() == "steady.v1.Code"
 	prefix := prefixOf(e)
+	if code && r.lenient && slices.Contains([]string{"OK", "0", "CANCELLED", "1"}, n.text) {
+		return protoreflect.Value{}, false // gRPC takes it; it changes nothing
+	}
 	for i := 1; i < e.Values().Len(); i++ { // 0 is that nothing is written
 		v := e.Values().Get(i)
 		if n.kind == kindString && (n.text == written(v, prefix, code) || n.text == string(v.Name())) ||

@@ -26,7 +26,9 @@
 // and one that is empty ({}) is on with all its defaults. A 0 is a value like
 // any other and refused where it is out of range. Durations are written as Go
 // does (250ms, 1m30s) or as gRPC does (0.25s); where a comment says so, none
-// (or -1s) switches off. Enum values are written without their prefix, codes as
+// (or -1s) switches off. What several rules share is written once with YAML's
+// anchors and merge keys (<<), also below a key at the top that begins with x-
+// and means nothing by itself. Enum values are written without their prefix, codes as
 // gRPC does (UNAVAILABLE or 14), the others in lower case (observe).
 
 package steadyv1
