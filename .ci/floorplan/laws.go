@@ -178,6 +178,7 @@ func stability(t *tree) (breaches []string) {
 		for _, name := range s.grpc {
 			switch {
 			case !slices.Contains(experimentalNames, name), s.dir() == "interceptors/steadytest":
+			case name == "WithResolvers" && within(s.file, "examples"):
 			case s.dir() == experimentalNamesIn:
 				users[s.file] = true
 			default:

@@ -122,7 +122,9 @@ var (
 
 	// experimentalNames are those of the grpc package itself; they stay in one
 	// file of interceptors/steady, so that a gRPC release without them is one
-	// file's work. The test kit may use them as it uses the packages.
+	// file's work. The test kit may use them as it uses the packages. Examples
+	// and tests are users' code: a resolver is given to a channel by
+	// grpc.WithResolvers.
 	experimentalNames   = []string{"OnFinish", "OnFinishCallOption", "WithResolvers", "WithDisableRetry"}
 	experimentalNamesIn = "interceptors/steady"
 )

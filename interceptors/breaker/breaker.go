@@ -159,6 +159,7 @@ func (b *Breaker) change(now time.Time, to State, reason string, openFor time.Du
 	case Open:
 		b.trips++
 		g.until = now.Add(openFor)
+	default: // the others have nothing to begin with
 	}
 	b.cur.Store(g)
 	if b.onChange != nil && old.state != to {

@@ -93,7 +93,7 @@ func TestGrowth(t *testing.T) {
 						t.Fatalf("opening %d: %v, want %v", i, got, tt.want[i])
 					}
 					if tt.want[i] > 0 {
-						if got := b.Snapshot().OpenUntil.Sub(time.Now()); got != tt.want[i] {
+						if got := time.Until(b.Snapshot().OpenUntil); got != tt.want[i] {
 							t.Fatalf("opening %d: OpenUntil in %v, want %v", i, got, tt.want[i])
 						}
 						time.Sleep(tt.want[i] - 1)

@@ -81,6 +81,7 @@ func (m *model) allow(now time.Time) (*ticket, bool) {
 			m.slots = append(m.slots, t)
 			return t, true
 		}
+	default:
 	}
 	return nil, false
 }

@@ -102,17 +102,17 @@ func (l *Learned) quantile(g int64, q float64) (time.Duration, int) {
 		}
 	}
 	if total < MinSamples || math.IsNaN(q) {
-		return 0, int(min(total, math.MaxInt)) //nolint:gosec // cut to fit
+		return 0, int(min(total, math.MaxInt))
 	}
 	rank := max(math.Ceil(min(max(q, 0), 1)*float64(total)), 1)
 	var sum uint64
-	for j, v := range n {
+	for j, v := range &n {
 		sum += v
 		if float64(sum) >= rank {
-			return middleOf(j), int(min(total, math.MaxInt)) //nolint:gosec // cut to fit
+			return middleOf(j), int(min(total, math.MaxInt))
 		}
 	}
-	return middleOf(bucketCount - 1), int(min(total, math.MaxInt)) //nolint:gosec // cut to fit
+	return middleOf(bucketCount - 1), int(min(total, math.MaxInt))
 }
 
 // Median returns the median, and false if it is not known for want of samples. It is computed at most every
@@ -141,7 +141,7 @@ func generationAt(t time.Duration) int64 { return int64(t/generation) + 1 }
 func bucketOf(d time.Duration) int {
 	v := uint64(max(d, 0)) >> unitBits
 	if v < subBuckets {
-		return int(v) //nolint:gosec // below 8
+		return int(v)
 	}
 	shift := bits.Len64(v) - subBits - 1
 	return min(shift*subBuckets+int(v>>shift), bucketCount-1) //nolint:gosec // v>>shift is below 16

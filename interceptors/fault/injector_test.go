@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log"
 	"log/slog"
 	"slices"
@@ -273,7 +272,7 @@ func (h *reentrant) Enabled(ctx context.Context, l slog.Level) bool {
 
 func TestLoggerMayCallBack(t *testing.T) {
 	var inj *fault.Injector
-	h := &reentrant{slog.NewTextHandler(io.Discard, nil), func() { inj.Snapshot(); inj.Enabled(); inj.Decide(method) }}
+	h := &reentrant{slog.DiscardHandler, func() { inj.Snapshot(); inj.Enabled(); inj.Decide(method) }}
 	inj, err := fault.New(1, []fault.Rule{{Share: 1, Drop: true}}, fault.WithLogger(slog.New(h)))
 	if err != nil {
 		t.Fatal(err)

@@ -52,7 +52,7 @@ func TestDoSchedules(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := failing(down)
 				cfg := retry.Config{MaxAttempts: 5, InitialBackoff: 100 * ms, MaxBackoff: 400 * ms, Jitter: jitter}
-				if err := retry.Do(t.Context(), cfg, r.call, retry.WithRandom(always(0.5))); err != errDown {
+				if err := retry.Do(t.Context(), cfg, r.call, retry.WithRandom(always(0.5))); err != errDown { //nolint:errorlint // the very error of fn
 					t.Errorf("%v", err)
 				}
 				r.want(t, want...)
@@ -112,7 +112,7 @@ func TestDo(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := failing(tt.fail)
-				if err := retry.Do(t.Context(), tt.cfg, r.call, tt.opts...); err != tt.want {
+				if err := retry.Do(t.Context(), tt.cfg, r.call, tt.opts...); err != tt.want { //nolint:errorlint // the very error of fn
 					t.Errorf("%#v, want %#v", err, tt.want)
 				}
 				r.want(t, tt.at...)
@@ -170,7 +170,7 @@ func TestDoNeverSleepsPastTheDeadline(t *testing.T) {
 				defer cancel()
 				r := failing(down)
 				cfg := retry.Config{InitialBackoff: time.Second, MaxBackoff: time.Minute, Jitter: retry.NoJitter}
-				if err := retry.Do(ctx, cfg, r.call); err != errDown {
+				if err := retry.Do(ctx, cfg, r.call); err != errDown { //nolint:errorlint // the very error of fn
 					t.Errorf("%v, want the last error of fn", err)
 				}
 				r.want(t, tt.at...)
@@ -247,7 +247,7 @@ func TestDoCancel(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			r := failing(func(context.Context, int) error { cancel(); return errDown })
-			if err := retry.Do(ctx, cfg, r.call); err != errDown {
+			if err := retry.Do(ctx, cfg, r.call); err != errDown { //nolint:errorlint // the very error of fn
 				t.Errorf("%v", err)
 			}
 			r.want(t, 0)
@@ -258,7 +258,7 @@ func TestDoCancel(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			r := failing(func(ctx context.Context, _ int) error { return ctx.Err() })
-			if err := retry.Do(ctx, cfg, r.call); err != context.Canceled {
+			if err := retry.Do(ctx, cfg, r.call); err != context.Canceled { //nolint:errorlint // the very error of ctx
 				t.Errorf("%v", err)
 			}
 			r.want(t, 0)
@@ -289,7 +289,7 @@ func TestDoBudget(t *testing.T) {
 		calls := 0
 		for range 50 {
 			err := retry.Do(t.Context(), cfg, func(context.Context) error { calls++; return errDown }, retry.WithBudget(b))
-			if err != errDown {
+			if err != errDown { //nolint:errorlint // the very error of fn
 				t.Fatal(err)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/grpcsteady/steady/balancer/attempt"
 	"github.com/grpcsteady/steady/interceptors/breaker"
 	"github.com/grpcsteady/steady/interceptors/deadline"
 	"github.com/grpcsteady/steady/interceptors/steady"
@@ -454,4 +455,29 @@ func TestUsersGates(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAGateMayKeepItsContext: it sees the attempt's own deadline, and may watch it from another goroutine.
+func TestAGateMayKeepItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var wg sync.WaitGroup
+		gate := gateFunc(func(ctx context.Context) (func(error), error) {
+			if d, ok := ctx.Deadline(); !ok || time.Until(d) != 100*time.Millisecond {
+				t.Errorf("the gate sees deadline %v, %v", d, ok)
+			}
+			a := attempt.From(ctx)
+			if a == nil || a.Method != get || a.Number != 1 {
+				t.Errorf("the gate sees attempt %+v", a)
+			}
+			wg.Go(func() { <-ctx.Done() })
+			return func(error) {}, nil
+		})
+		c := newClient(t, always(answer{from: "a"}), []steady.Rule{{
+			Methods: []string{""}, Deadline: &deadline.Config{AttemptTimeout: 100 * time.Millisecond},
+		}}, steady.WithGate("watcher", gate))
+		if _, err := c.call(t.Context(), get); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+	})
 }

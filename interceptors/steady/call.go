@@ -68,7 +68,7 @@ func (b *binding) unary(ctx context.Context, name string, req, reply any, cc *gr
 	}
 	c := calls.Get().(*call)
 	c.ch, c.m, c.rule, c.name, c.ctx, c.cc = ch, m, m.rule, name, ctx, cc
-	c.invoke, c.req, c.reply, c.opts, c.start = invoke, req, reply, opts, time.Now()
+	c.invoke, c.req, c.reply, c.opts, c.start = invoke, req, reply, opts, ch.now()
 	c.begin(opts)
 	err := c.run()
 	if c.rule.mode == ModeEnforce { // a would-have cut may still be looking at it otherwise
@@ -132,9 +132,9 @@ func (r *compiled) budget(ctx context.Context, now time.Time, within time.Durati
 	}
 	limit, origin := caller, deadline.OriginCaller
 	if r.deadline {
-		cfg := *r.Deadline
+		cfg := r.Deadline
 		if within > 0 || stream { // the call's own wish stands above default and cap, not above the reserve
-			cfg.Default, cfg.Max = -1, 0
+			cfg = r.reserveOnly
 		}
 		limit, origin = cfg.Call(now, caller, has && hopFrom(ctx) != nil)
 	}

@@ -19,6 +19,7 @@ type channel struct {
 	out    *Outbound
 	cc     *grpc.ClientConn
 	name   string
+	epoch  time.Time // when the channel began; see now
 	budget *retry.Budget
 	seen   sightings
 	replay atomic.Int64 // bytes that streams keep, to send them again
@@ -30,6 +31,10 @@ type channel struct {
 	breakers map[string]*breakerState
 	strays   map[string]bool // methods that nobody described and that have state of their own
 }
+
+// now reads the clock. time.Since reads only the monotonic one, which takes half the time of time.Now; the
+// result is right for comparing and subtracting, while its wall clock is that of the epoch grown older.
+func (ch *channel) now() time.Time { return ch.epoch.Add(time.Since(ch.epoch)) }
 
 // view is what a channel makes of one table: each method with its rule and state, found by one look-up.
 type view struct {

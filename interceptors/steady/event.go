@@ -14,6 +14,9 @@ import (
 // Observer is told what happens. Observe runs on the goroutine of the call, between its attempts: it must
 // be quick, must not block, must be safe for concurrent use, and must not keep the event, which points into
 // the call's own state and is valid only until Observe returns.
+//
+// An observer that also has a method Attach(func() Snapshot) is given the snapshot function of each outbound
+// it is used with, by [NewOutbound]: what can only be read, such as the state of a breaker, is pulled.
 type Observer interface{ Observe(Event) }
 
 // ObserverFunc makes an observer of a function.
@@ -22,13 +25,14 @@ type ObserverFunc func(Event)
 // Observe calls the function.
 func (f ObserverFunc) Observe(e Event) { f(e) }
 
-// An observer that also has a method Attach(func() Snapshot) is given the snapshot function of each outbound
-// it is used with, by [NewOutbound]: what can only be read, such as the state of a breaker, is pulled.
-
 // Event is one of the event types of this package, always as a pointer: [*AttemptEnded], [*CallEnded],
 // [*Refused], [*Retried], [*RetryLimited], [*BreakerChanged], [*DeadlineCut], [*FellBack],
 // [*FaultInjected], [*Reloaded]. An observer switches over the types it knows and ignores the rest, so a
 // new type breaks nobody.
+//
+// Times in events are read from the monotonic clock of their channel: right to the nanosecond for comparing
+// and subtracting, while the date is that of the channel's beginning grown older, and does not follow a system
+// clock that was set since.
 type Event interface{ event() }
 
 // About says which call an event is about.

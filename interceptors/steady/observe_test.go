@@ -149,6 +149,9 @@ func TestFirstWouldHaveOfEachKind(t *testing.T) {
 		{"open", steady.Rule{Breaker: &breaker.Config{OpenJitter: -1}}, func(n int) answer {
 			return answer{from: "a", after: 7 * time.Millisecond, err: map[bool]error{true: unavailable("x")}[n > 3]}
 		}},
+		{"refuse", steady.Rule{Breaker: &breaker.Config{OpenJitter: -1}}, func(n int) answer {
+			return answer{from: "a", after: 7 * time.Millisecond, err: map[bool]error{true: unavailable("x")}[n > 3]}
+		}},
 		{"retry", steady.Rule{Retry: &retry.Config{}}, func(n int) answer {
 			return answer{from: "a", after: 7 * time.Millisecond, err: map[bool]error{true: unavailable("x")}[n > 3]}
 		}},
@@ -182,7 +185,13 @@ func TestFirstWouldHaveOfEachKind(t *testing.T) {
 						steady.WithObserver(steady.ObserverFunc(func(e steady.Event) {
 							switch e := e.(type) {
 							case *steady.BreakerChanged:
-								tell("open", e.Change.At)
+								if k.name != "refuse" {
+									tell("open", e.Change.At)
+								}
+							case *steady.Refused:
+								if k.name == "refuse" {
+									tell("refuse", e.At)
+								}
 							case *steady.Retried:
 								tell("retry", e.At)
 							case *steady.DeadlineCut:

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"weak"
 
 	"google.golang.org/grpc"
@@ -211,7 +212,7 @@ func (o *Outbound) newChannel(name string, cc *grpc.ClientConn) *channel {
 	if err != nil {
 		panic("steady: the budget was checked by NewOutbound: " + err.Error())
 	}
-	ch := &channel{out: o, cc: cc, name: name, budget: budget, breakers: make(map[string]*breakerState)}
+	ch := &channel{out: o, cc: cc, name: name, epoch: time.Now(), budget: budget, breakers: make(map[string]*breakerState)}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.channels = append(o.living(), weak.Make(ch))

@@ -71,7 +71,7 @@ func (b *binding) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cl
 		return open(ctx, desc, cc, name, opts...)
 	}
 	s := &stream{
-		call:   call{ch: ch, m: m, rule: m.rule, name: name, ctx: ctx, cc: cc, opts: opts, start: time.Now(), stream: true},
+		call:   call{ch: ch, m: m, rule: m.rule, name: name, ctx: ctx, cc: cc, opts: opts, start: ch.now(), stream: true},
 		desc:   desc,
 		opener: open,
 		done:   make(chan struct{}),
@@ -137,6 +137,9 @@ func (s *stream) attempt(t *try) (l *leg) {
 			opening.stop()
 		}
 	}()
+	if !t.ask() {
+		return nil
+	}
 	if t.err = s.open(opening); t.err != nil {
 		t.settle()
 		return nil

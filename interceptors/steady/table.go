@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
+
+	"github.com/grpcsteady/steady/interceptors/deadline"
 )
 
 // table is a compiled set of rules. It is immutable; an update swaps the pointer to it.
@@ -27,7 +29,10 @@ type compiled struct {
 	retryOn  codeSet // empty: the default set
 	failOn   codeSet // empty: the default set
 	deadline bool    // has Deadline
+	limits   bool    // its Deadline limits attempts
 	retries  bool    // has Retry
+
+	reserveOnly *deadline.Config // its Deadline without default and cap
 
 	limited     []string // methods retried only if an attempt never left the client
 	undescribed bool     // and those that no descriptor describes
@@ -117,6 +122,12 @@ func compileRule(r Rule, mode Mode) *compiled {
 		if p == "" {
 			c.named = false
 		}
+	}
+	if c.deadline {
+		c.limits = r.Deadline.AttemptTimeout > 0 || r.Deadline.AttemptShare > 0
+		own := *r.Deadline
+		own.Default, own.Max = -1, 0
+		c.reserveOnly = &own
 	}
 	if c.retries && !c.Idempotent && !c.named {
 		c.limited, c.undescribed = limitedMethods(c)

@@ -102,7 +102,7 @@ func (t *try) run() {
 		return
 	}
 	c := t.c
-	if c.rule.deadline {
+	if c.rule.limits {
 		if limit, tighter := c.rule.Deadline.Attempt(t.start, c.deadline); tighter {
 			t.limit = limit
 		}
@@ -115,6 +115,9 @@ func (t *try) run() {
 		ctx, cancel := context.WithDeadline(t.Context, limit)
 		defer cancel()
 		t.Context = ctx
+	}
+	if !t.ask() { // from here on the context is in other hands, and does not change
+		return
 	}
 	t.err = t.invoke()
 	t.settle()
@@ -131,17 +134,23 @@ func (t *try) cutAt() time.Time {
 	return time.Time{}
 }
 
-// admit asks the breaker and then the user's gates.
+// admit asks the breaker.
 func (t *try) admit() bool {
-	c := t.c
-	if c.m.breaker != nil {
-		token, err := c.m.breaker.AllowAt(t.start)
-		if err != nil && !t.refuse("breaker", err, c.m.breaker.RetryAfter(t.start)) {
-			return false
-		}
-		t.token = token
+	b := t.c.m.breaker
+	if b == nil {
+		return true
 	}
-	for _, g := range c.ch.out.gates {
+	token, err := b.AllowAt(t.start)
+	if err != nil && !t.refuse("breaker", err, b.RetryAfter(t.start)) {
+		return false
+	}
+	t.token = token
+	return true
+}
+
+// ask asks the user's gates, with the context that the attempt will have.
+func (t *try) ask() bool {
+	for _, g := range t.c.ch.out.gates {
 		done, err := g.gate.Admit(t.wire)
 		if err != nil {
 			if !t.refuse(g.name, err, 0) {

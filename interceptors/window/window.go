@@ -43,7 +43,8 @@ type Window struct {
 	epoch   time.Time // carries the monotonic clock, so a jump of the wall clock moves nothing
 	width   time.Duration
 	buckets int64
-	mask    uint32 // shards - 1; the number of shards is a power of two
+	last    atomic.Int64 // the slice last asked for, as stamp*maxBuckets + place in the ring
+	mask    uint32       // shards - 1; the number of shards is a power of two
 	shards  []shard
 }
 
@@ -53,6 +54,9 @@ type shard struct {
 	ring []bucket
 }
 
+// maxBuckets is a power of two, so that the place in the ring is taken out of a number by a mask.
+const maxBuckets = 1024
+
 // bucket fills one cache line, so that neighbours do not disturb each other.
 type bucket struct {
 	stamp atomic.Int64 // which slice since the epoch the counts belong to, plus one; 0 is never used
@@ -60,10 +64,10 @@ type bucket struct {
 	_     [64 - 8 - 8*Kinds]byte
 }
 
-// New returns a window of the given span, cut into buckets. A span below one nanosecond per bucket and
-// fewer than one bucket are raised to one.
+// New returns a window of the given span, cut into 1 to 1024 buckets; a number outside is moved to the nearest
+// end, and a span below one nanosecond per bucket is raised to it.
 func New(span time.Duration, buckets int) *Window {
-	buckets = max(buckets, 1)
+	buckets = min(max(buckets, 1), maxBuckets)
 	width := max(span/time.Duration(buckets), 1)
 	shards := 1
 	for shards < 2*runtime.GOMAXPROCS(0) && shards < maxShards {
@@ -85,17 +89,29 @@ func New(span time.Duration, buckets int) *Window {
 // Span returns the time a window covers.
 func (w *Window) Span() time.Duration { return w.width * time.Duration(w.buckets) }
 
-// stamp numbers the slice of time that now lies in. An instant before the epoch belongs to the first slice.
-func (w *Window) stamp(now time.Time) int64 {
-	return int64(max(now.Sub(w.epoch), 0)/w.width) + 1
+// slice returns the number of the slice of time that now lies in, from 1, and its place in the ring. An
+// instant before the epoch belongs to the first slice. Nearly always it is the slice of the call before,
+// which is found without a division.
+func (w *Window) slice(now time.Time) (stamp, place int64) {
+	at := max(now.Sub(w.epoch), 0)
+	if last := w.last.Load(); last != 0 {
+		stamp, place = last/maxBuckets, last%maxBuckets
+		if begin := time.Duration(stamp-1) * w.width; at >= begin && at-begin < w.width {
+			return stamp, place
+		}
+	}
+	stamp = int64(at/w.width) + 1
+	place = stamp % w.buckets
+	w.last.Store(stamp*maxBuckets + place)
+	return stamp, place
 }
 
 // Add counts one event of the kind at now. An event so late that its bucket has been turned over since is
 // counted in the bucket that took its place: an event is never lost while it is still within two spans.
 func (w *Window) Add(now time.Time, kind int) {
 	s := &w.shards[here()&w.mask]
-	stamp := w.stamp(now)
-	b := &s.ring[stamp%w.buckets]
+	stamp, place := w.slice(now)
+	b := &s.ring[place]
 	if b.stamp.Load() < stamp {
 		s.turn(b, stamp)
 	}
@@ -128,7 +144,7 @@ func here() uint32 {
 // Sum returns what was counted within the span that ends at now.
 func (w *Window) Sum(now time.Time) Sums {
 	var sums Sums
-	last := w.stamp(now)
+	last, _ := w.slice(now)
 	for i := range w.shards {
 		for j := range w.shards[i].ring {
 			b := &w.shards[i].ring[j]

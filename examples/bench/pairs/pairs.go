@@ -65,6 +65,7 @@ func (r Row) threads() int { return max(r.Threads, 1) }
 type Options struct {
 	Pairs int           // default 101, at least MinPairs
 	Batch time.Duration // of one arm in one pair; default 20 ms
+	Limit time.Duration // of a row: after it only MinPairs are still made; default: none
 }
 
 func (o Options) withDefaults() Options {
@@ -87,7 +88,7 @@ type Result struct {
 
 // Measure runs both arms of a row in turns. It returns early, with ctx's error, between two batches.
 func Measure(ctx context.Context, row Row, opts Options) (_ Result, err error) {
-	opts = opts.withDefaults()
+	opts, began := opts.withDefaults(), time.Now()
 	ours, peer, done, err := row.Open()
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", row, err)
@@ -113,7 +114,10 @@ func Measure(ctx context.Context, row Row, opts Options) (_ Result, err error) {
 	}
 	wall := newWall(opts.Batch / brickShare)
 	result := Result{Row: row}
-	for range opts.Pairs {
+	for i := range opts.Pairs {
+		if opts.Limit > 0 && i >= MinPairs && time.Since(began) > opts.Limit {
+			break
+		}
 		x, err := a.measure(ctx)
 		if err != nil {
 			return Result{}, fmt.Errorf("ours: %w", err)

@@ -36,7 +36,13 @@ func spin(n int) error {
 func TestTurnsAreTaken(t *testing.T) {
 	var order []byte
 	arm := func(name byte) pairs.Arm {
-		return pairs.Arm{Run: func(n int) error { order = append(order, name); return spin(n) }}
+		return pairs.Arm{Run: func(n int) error {
+			// A batch and the few operations before it are one turn.
+			if len(order) == 0 || order[len(order)-1] != name {
+				order = append(order, name)
+			}
+			return spin(n)
+		}}
 	}
 	closed := false
 	row := pairs.Row{Name: "turns", Peer: "peer", Open: func() (pairs.Arm, pairs.Arm, func(), error) {
@@ -49,16 +55,36 @@ func TestTurnsAreTaken(t *testing.T) {
 	if len(r.Ours) != pairs.MinPairs || len(r.Peer) != pairs.MinPairs {
 		t.Fatalf("%d and %d batches, want at least %d", len(r.Ours), len(r.Peer), pairs.MinPairs)
 	}
-	for i, got := range order[len(order)-2*pairs.MinPairs:] {
-		if want := "AB"[i%2]; got != want {
-			t.Fatalf("order %s, want A and B in turns", order)
-		}
+	// Both warm up first: A B, and then the pairs.
+	if len(order) != 2+2*pairs.MinPairs || order[0] != 'A' {
+		t.Fatalf("order %s, want A and B in turns", order)
 	}
 	if !closed {
 		t.Error("the row was not closed")
 	}
 	if len(r.Machine.Bricks) != 3 || r.Machine.Speedup != 0 || !(r.Machine.Factor() > 0) {
 		t.Errorf("machine %+v, want three bricks and no speedup", r.Machine)
+	}
+}
+
+// TestAColdStartIsNotABatch is about connections: the first call pays for one, and must not make the harness
+// believe that a single call fills a batch.
+func TestAColdStartIsNotABatch(t *testing.T) {
+	cold, largest := true, 0
+	arm := pairs.Arm{Run: func(n int) error {
+		if cold {
+			cold = false
+			return spin(1000)
+		}
+		largest = max(largest, n)
+		return spin(n)
+	}}
+	row := pairs.Row{Name: "cold", Peer: "peer", Open: opened(arm, pairs.Arm{Run: spin})}
+	if _, err := pairs.Measure(t.Context(), row, pairs.Options{Pairs: pairs.MinPairs, Batch: time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	if largest < 10 {
+		t.Errorf("batches of %d operations of 5 us, want about 200 to fill 1 ms", largest)
 	}
 }
 
@@ -127,6 +153,14 @@ func TestThreadsRunAtOnce(t *testing.T) {
 	}
 }
 
+func TestALimitStopsAtTheLeastNumberOfPairs(t *testing.T) {
+	row := pairs.Row{Name: "row", Peer: "peer", Open: opened(pairs.Arm{Run: spin}, pairs.Arm{Run: spin})}
+	r, err := pairs.Measure(t.Context(), row, pairs.Options{Pairs: 1000, Batch: tiny.Batch, Limit: 1})
+	if err != nil || len(r.Ours) != pairs.MinPairs || len(r.Peer) != pairs.MinPairs {
+		t.Errorf("error %v, %d and %d batches, want %d each", err, len(r.Ours), len(r.Peer), pairs.MinPairs)
+	}
+}
+
 func TestMeasureFails(t *testing.T) {
 	good := pairs.Arm{Run: spin}
 	left := 3 // batches before the arm fails, so that it does so while warming up or later
@@ -153,19 +187,24 @@ func TestMeasureFails(t *testing.T) {
 
 func TestMeasureStopsWhenCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	batches, closed := 0, false
+	batches, late, closed := 0, 0, false
 	row := pairs.Row{Name: "row", Peer: "peer", Open: func() (pairs.Arm, pairs.Arm, func(), error) {
 		arm := pairs.Arm{Run: func(n int) error {
-			if batches++; batches == 12 {
-				cancel()
+			if ctx.Err() == nil {
+				if batches++; batches == 12 {
+					cancel()
+				}
+			} else {
+				late++
 			}
 			return spin(n)
 		}}
 		return arm, arm, func() { closed = true }, nil
 	}}
 	_, err := pairs.Measure(ctx, row, pairs.Options{Pairs: 1000, Batch: tiny.Batch})
-	if !errors.Is(err, context.Canceled) || batches != 12 || !closed {
-		t.Errorf("error %v after %d batches, closed %v; want context.Canceled after 12, closed", err, batches, closed)
+	if !errors.Is(err, context.Canceled) || batches != 12 || late > 1 || !closed {
+		t.Errorf("error %v, %d batches, %d after the end, closed %v; want context.Canceled, 12, the one under way, closed",
+			err, batches, late, closed)
 	}
 }
 
