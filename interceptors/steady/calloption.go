@@ -162,3 +162,14 @@ func (a *asked) most() int {
 
 // safe reports whether the caller said that the call may be repeated.
 func (a *asked) safe() bool { return a != nil && a.idempotent }
+
+// own appends the call's options and those that tell the attempt what it received.
+func (t *try) own(opts []grpc.CallOption) []grpc.CallOption {
+	c := t.c
+	opts = append(opts, c.opts...)
+	opts = append(opts, grpc.Trailer(&t.trailer), grpc.Peer(&t.peer))
+	if c.asked != nil && len(c.asked.header) > 0 {
+		opts = append(opts, grpc.Header(&t.header))
+	}
+	return opts
+}

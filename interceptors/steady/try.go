@@ -202,17 +202,6 @@ func (t *try) invoke() error {
 	return c.invoke(t.wire, c.name, c.req, reply, c.cc, opts...)
 }
 
-// own appends the call's options and those that tell the attempt what it received.
-func (t *try) own(opts []grpc.CallOption) []grpc.CallOption {
-	c := t.c
-	opts = append(opts, c.opts...)
-	opts = append(opts, grpc.Trailer(&t.trailer), grpc.Peer(&t.peer))
-	if c.asked != nil && len(c.asked.header) > 0 {
-		opts = append(opts, grpc.Header(&t.header))
-	}
-	return opts
-}
-
 // settle accounts for the end of the attempt: verdict, breaker, gates, learned duration, events. In observe
 // mode the instant at which the attempt would have been cut may have come before and settled it.
 func (t *try) settle() {
