@@ -45,6 +45,7 @@ type call struct {
 
 	tried   *attempt.Call // from the second attempt on
 	seq     retry.Sequence
+	would   bool // a rule that only observes would have made another attempt
 	capped  bool // one attempt only, since an earlier hop is retrying already
 	last    *try // the last attempt that was made
 	story   *[]AttemptReport
@@ -136,7 +137,13 @@ func (r *compiled) budget(ctx context.Context, now time.Time, within time.Durati
 		if within > 0 || stream { // the call's own wish stands above default and cap, not above the reserve
 			cfg = r.reserveOnly
 		}
-		limit, origin = cfg.Call(now, caller, has && hopFrom(ctx) != nil)
+		kept, reserved := caller, false
+		if has {
+			kept, reserved = r.keepBack(ctx, now, caller)
+		}
+		if limit, origin = cfg.Call(now, kept, false); reserved && origin == deadline.OriginCaller {
+			origin = deadline.OriginReserve
+		}
 	}
 	if within > 0 {
 		if d := now.Add(within); limit.IsZero() || d.Before(limit) {
@@ -144,6 +151,20 @@ func (r *compiled) budget(ctx context.Context, now time.Time, within time.Durati
 		}
 	}
 	return limit, origin, !limit.IsZero() && (!has || limit.Before(caller))
+}
+
+// keepBack keeps this hop's reserve back from the deadline that came in with the server call we work for. A
+// tighter one that the handler gave the call itself leaves more than that already; a later one has nothing to do
+// with what came in.
+func (r *compiled) keepBack(ctx context.Context, now, caller time.Time) (time.Time, bool) {
+	h := hopFrom(ctx)
+	if h == nil || h.deadline.IsZero() || caller.After(h.deadline) {
+		return caller, false
+	}
+	if kept, _ := r.reserveOnly.Call(now, h.deadline, true); kept.Before(caller) {
+		return kept, true
+	}
+	return caller, false
 }
 
 // run is the driver: it makes attempts until one succeeds or there is a reason to stop.
@@ -182,8 +203,11 @@ func (c *call) after(t *try) (next, last *try, err error) {
 		return nil, t, nil
 	}
 	wait, stop := c.decide(t)
+	if c.would {
+		wait = 0
+	}
 	c.record(t, wait)
-	if stop != retry.Go {
+	if stop != retry.Go || c.would {
 		c.stop = stop
 		return nil, t, t.err
 	}
@@ -259,8 +283,8 @@ func (c *call) decide(t *try) (time.Duration, retry.Stop) {
 		return 0, retry.StopPermanent
 	}
 	failed := c.failed(t.end, t.ended)
-	if failed.Retryable && c.made == 1 && c.asked.most() == 0 && earlierAttempts(c.ctx) > 0 {
-		c.capped = true // the layer above is retrying: one attempt here
+	if failed.Retryable && c.made == 1 && c.oneOnly() {
+		c.capped = true
 		return 0, retry.StopAttempts
 	}
 	if t.committed {
@@ -278,10 +302,13 @@ func (c *call) decide(t *try) (time.Duration, retry.Stop) {
 		c.tellRetry(t.att.Number, t.end, t.err, wait, t.ended)
 	}
 	if c.rule.mode == ModeObserve {
-		return 0, retry.StopPermanent
+		c.would = true
 	}
 	return wait, retry.Go
 }
+
+// oneOnly reports whether a layer above is retrying already: then one attempt is made here.
+func (c *call) oneOnly() bool { return c.asked.most() == 0 && earlierAttempts(c.ctx) > 0 }
 
 // failed describes the end of an attempt to the sequence of attempts.
 func (c *call) failed(e ending, at time.Time) retry.Failed {
@@ -320,7 +347,7 @@ func (c *call) retryable(e ending) bool {
 	case e.code == codes.ResourceExhausted:
 		wanted = e.pushback.Set
 	case e.code == codes.DeadlineExceeded:
-		wanted = e.cut // of the attempt, never of the call
+		wanted = e.own // of the attempt, here or a little earlier at a server that kept a reserve; never of the call
 	}
 	if !wanted {
 		return false

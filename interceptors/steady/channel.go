@@ -75,8 +75,8 @@ type breakerState struct {
 // method returns the state of a method under the rules in force.
 func (ch *channel) method(name string, stream bool) *method {
 	v := ch.view.Load()
-	if t := ch.out.table.Load(); v == nil || v.table != t {
-		v = ch.renew(t)
+	if v == nil || v.table != ch.out.table.Load() {
+		v = ch.renew()
 	}
 	if m, ok := v.methods.Load(name); ok {
 		return m.(*method)
@@ -84,11 +84,12 @@ func (ch *channel) method(name string, stream bool) *method {
 	return ch.resolve(v, name, stream)
 }
 
-// renew makes the view of a new table and hands the breakers their new thresholds. Breakers whose rule is
+// renew makes the view of the newest table and hands the breakers their new thresholds. Breakers whose rule is
 // gone are forgotten.
-func (ch *channel) renew(t *table) *view {
+func (ch *channel) renew() *view {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
+	t := ch.out.table.Load() // under the lock, so that nobody goes back to an older one
 	if v := ch.view.Load(); v != nil && v.table == t {
 		return v
 	}
@@ -202,8 +203,9 @@ func (ch *channel) breakerOf(rule *compiled, scope string) *breaker.Breaker {
 type sightings struct {
 	next atomic.Pointer[time.Time] // when a success is next worth noting
 
-	mu   sync.Mutex // guards last
-	last map[string]time.Time
+	mu    sync.Mutex // guards what follows
+	last  map[string]time.Time
+	burst time.Time // the first failure of late, while there seemed to be one endpoint only
 }
 
 const (
@@ -217,14 +219,52 @@ func (s *sightings) success(now time.Time, addr net.Addr) {
 	if next := s.next.Load(); next == nil || !now.Before(*next) {
 		due := now.Add(sightingPeriod/2 + rand.N(sightingPeriod))
 		s.next.Store(&due)
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.note(now, addr.String())
+		s.burst = time.Time{}
 	}
 }
 
-// note remembers an endpoint and returns how many were seen in the last ten seconds.
-func (s *sightings) note(now time.Time, source string) int {
+// failure notes where an attempt that began at start has failed, and returns how many endpoints there seem to
+// be: those seen in the last ten seconds. If it was one only, that may be all there are, or all that was heard
+// of. So the first failure, and those of attempts that were under way by then, which burst tells, are taken for
+// the crash of one of several; attempts that begin after a failure and fail as well are a reason to stop.
+func (s *sightings) failure(now, start time.Time, source string) (endpoints int, burst bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if endpoints = s.note(now, source); endpoints > 1 {
+		return endpoints, false
+	}
+	if s.burst.IsZero() || now.Sub(s.burst) > sightingMemory {
+		s.burst = now
+		return 2, false
+	}
+	if start.Before(s.burst) {
+		return 2, true
+	}
+	return endpoints, false
+}
+
+// only returns the endpoint, if one only was seen in the last ten seconds.
+func (s *sightings) only(now time.Time) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := ""
+	for name, at := range s.last {
+		if now.Sub(at) > sightingMemory {
+			continue
+		}
+		if found != "" {
+			return ""
+		}
+		found = name
+	}
+	return found
+}
+
+// note remembers an endpoint and returns how many were seen in the last ten seconds; mu is held.
+func (s *sightings) note(now time.Time, source string) int {
 	for name, at := range s.last {
 		if now.Sub(at) > sightingMemory {
 			delete(s.last, name)

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/grpcsteady/steady/balancer/attempt"
 	"github.com/grpcsteady/steady/interceptors/retry"
 )
 
@@ -38,10 +39,10 @@ func (c *call) end(t *try, err error) error {
 	}
 	fellBack := false
 	if err != nil {
-		c.blame()
 		if fellBack = c.fallback(t, err); fellBack {
 			err = nil
 		} else {
+			c.blame()
 			err = c.wrap(err)
 		}
 	} else if c.m.success != nil && !c.stream {
@@ -113,7 +114,10 @@ func (c *call) blame() {
 	if c.rule.mode != ModeEnforce || c.capped {
 		return
 	}
-	if spent := c.stop == retry.StopBudget || c.stop == retry.StopAttempts && c.made > 1 || c.open; !spent {
+	switch {
+	case c.open, c.stop == retry.StopBudget, c.stop == retry.StopPushback: // pushback: a layer below has spent its own
+	case c.stop == retry.StopAttempts && c.made > 1:
+	default:
 		return
 	}
 	if h := hopFrom(c.ctx); h != nil {
@@ -191,8 +195,12 @@ func (c *call) elsewhere() int {
 	return n
 }
 
-// earlierAttempts returns how many attempts the caller of the server call we work for has already made.
+// earlierAttempts returns how many attempts a layer above has already made: the caller of the server call we
+// work for, or another driver further up the same chain of interceptors.
 func earlierAttempts(ctx context.Context) int {
+	if above := attempt.From(ctx); above != nil {
+		return max(above.Number, 1)
+	}
 	if h := hopFrom(ctx); h != nil {
 		return h.earlier
 	}

@@ -1,6 +1,7 @@
 package steady
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -34,7 +35,8 @@ func (e *RefusedError) Error() string {
 func (e *RefusedError) Unwrap() error { return e.Err }
 
 // GRPCStatus makes the refusal a gRPC status. A gate's own status code is kept; otherwise an open breaker is
-// UNAVAILABLE, a deadline that cannot be met DEADLINE_EXCEEDED, and a gate of the user's UNAVAILABLE.
+// UNAVAILABLE, a deadline that cannot be met DEADLINE_EXCEEDED, a gate that gave up with its context what the
+// context says, and any other gate of the user's UNAVAILABLE.
 func (e *RefusedError) GRPCStatus() *status.Status {
 	var own interface{ GRPCStatus() *status.Status }
 	switch {
@@ -46,6 +48,10 @@ func (e *RefusedError) GRPCStatus() *status.Status {
 		if s := own.GRPCStatus(); s.Code() != codes.OK {
 			return status.New(s.Code(), e.Error())
 		}
+	case errors.Is(e.Err, context.Canceled): // a gate that waited until the caller went away
+		return status.New(codes.Canceled, e.Error())
+	case errors.Is(e.Err, context.DeadlineExceeded):
+		return status.New(codes.DeadlineExceeded, e.Error())
 	}
 	return status.New(codes.Unavailable, e.Error())
 }

@@ -175,7 +175,6 @@ func TestTwoLayersNeverMultiply(t *testing.T) {
 		want    int              // calls the backend may see at most
 	}{
 		{"with Inbound, the backend is dead", true, func(int) bool { return true }, nil, 3},
-		{"the budget of the middle is spent", true, func(int) bool { return true }, nil, 3},
 		{"the middle fails by itself", true, func(n int) bool { return n <= 2 }, func(int) bool { return true }, 3 + 3 - 1},
 		{"without Inbound, the backend is dead", false, func(int) bool { return true }, nil, 3 + 3 - 1},
 	} {

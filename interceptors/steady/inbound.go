@@ -77,8 +77,9 @@ func (in *Inbound) Interceptors() (grpc.UnaryServerInterceptor, grpc.StreamServe
 
 // hop is a server call on whose behalf a process makes calls.
 type hop struct {
-	earlier int         // attempts that the caller made before this one
-	spent   atomic.Bool // an outgoing call has spent its retries: another attempt from above is of no use
+	earlier  int         // attempts that the caller made before this one
+	deadline time.Time   // until when the handler must answer; zero: no limit
+	spent    atomic.Bool // an outgoing call has spent its retries: another attempt from above is of no use
 }
 
 type hopKey struct{}
@@ -121,6 +122,7 @@ func readAttempts(values []string) int {
 // enter makes the context of a server call.
 func (in *Inbound) enter(ctx context.Context) *hopContext {
 	hc := &hopContext{Context: ctx}
+	hc.hop.deadline, _ = ctx.Deadline()
 	if !in.trust.IgnoreAttempts {
 		hc.hop.earlier = readAttempts(metadata.ValueFromIncomingContext(ctx, attemptsKey))
 	}
@@ -144,6 +146,7 @@ func (in *Inbound) unary(ctx context.Context, req any, info *grpc.UnaryServerInf
 		var cancel context.CancelFunc
 		inner, cancel = context.WithDeadline(hc, limit)
 		defer cancel()
+		hc.hop.deadline = limit
 	}
 	if in.faults != nil {
 		if err := injectFault(inner, in.faults, about, 1, true, in.observers); err != nil {

@@ -6,7 +6,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 
-	"github.com/grpcsteady/steady/interceptors/deadline"
 	"github.com/grpcsteady/steady/interceptors/retry"
 )
 
@@ -31,15 +30,12 @@ func (t *try) wouldCut(own bool, at time.Time) {
 		return
 	}
 	c := t.c
-	e := ending{code: codes.DeadlineExceeded, would: true, cut: own, enough: own || c.ranOut(at)}
-	if median, ok := c.m.memory.learned.Median(at); ok && at.Sub(t.start) >= median {
-		e.enough = true
-	}
+	e := ending{code: codes.DeadlineExceeded, would: true, cut: own, own: own, enough: t.enough(at)}
 	t.conclude(c.rule.judge(e), e, context.DeadlineExceeded, at)
 	if o := c.ch.out.observers; o.on() {
 		o.tell(t.cutEvent(own, at))
 	}
-	if !own || !c.retries() || t.wouldRefuse {
+	if !own || !c.retries() || t.wouldRefuse || c.oneOnly() {
 		return
 	}
 	seq := c.seq // this goroutine's copy
@@ -47,11 +43,6 @@ func (t *try) wouldCut(own bool, at time.Time) {
 	if wait, stop := seq.Next(failed); stop == retry.Go && c.ch.out.observers.on() {
 		c.tellRetry(t.att.Number, e, nil, wait, at)
 	}
-}
-
-// ranOut reports whether the whole time that the rule itself gave the call has passed.
-func (c *call) ranOut(now time.Time) bool {
-	return c.derive && (c.origin == deadline.OriginDefault || c.origin == deadline.OriginCap) && !now.Before(c.deadline)
 }
 
 func (t *try) cutEvent(own bool, at time.Time) *DeadlineCut {

@@ -202,7 +202,7 @@ func TestFirstWouldHaveOfEachKind(t *testing.T) {
 						})))
 					// Open loop: the load does not wait for answers, so that a cut moves nothing else.
 					done := make(chan struct{})
-					const calls = 30
+					const calls = 120
 					for range calls {
 						go func() {
 							_, _ = c.call(t.Context(), get)

@@ -72,21 +72,18 @@ func (o *Outbound) Snapshot() Snapshot {
 	o.mu.Unlock()
 	now := time.Now()
 	for _, ch := range channels {
-		s.Channels = append(s.Channels, ch.snapshot(t, now))
+		s.Channels = append(s.Channels, ch.snapshot(now))
 	}
 	slices.SortStableFunc(s.Channels, func(a, b ChannelSnapshot) int { return cmp.Compare(a.Name, b.Name) })
 	return s
 }
 
-func (ch *channel) snapshot(t *table, now time.Time) ChannelSnapshot {
+func (ch *channel) snapshot(now time.Time) ChannelSnapshot {
 	s := ChannelSnapshot{Name: ch.name, Budget: ch.budget.Snapshot(now)}
 	if ch.cc != nil {
 		s.Target = ch.cc.Target()
 	}
-	v := ch.view.Load()
-	if v == nil || v.table != t {
-		v = ch.renew(t)
-	}
+	v := ch.renew()
 	v.methods.Range(func(_, value any) bool {
 		m := value.(*method)
 		row := MethodSnapshot{Method: m.about.Method, Rule: m.about.Rule}
@@ -100,7 +97,7 @@ func (ch *channel) snapshot(t *table, now time.Time) ChannelSnapshot {
 	defer ch.mu.Unlock()
 	for _, b := range ch.breakers {
 		row := BreakerSnapshot{Rule: b.rule, Method: b.method, Snapshot: b.Breaker.Snapshot()}
-		if c := t.byName[b.rule]; c != nil {
+		if c := v.table.byName[b.rule]; c != nil {
 			row.Mode = c.mode
 		}
 		s.Breakers = append(s.Breakers, row)

@@ -3,6 +3,7 @@ package steady
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -98,6 +99,15 @@ func compile(rules []Rule, mode Mode) (*table, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	for _, c := range t.rules {
+		if c.retries && !c.Idempotent && !c.named {
+			c.limited, c.undescribed = limitedMethods(c)
+			c.limited = slices.DeleteFunc(c.limited, func(m string) bool { // another rule's
+				other, _ := t.match(m)
+				return other != c
+			})
+		}
+	}
 	return t, nil
 }
 
@@ -128,9 +138,6 @@ func compileRule(r Rule, mode Mode) *compiled {
 		own := *r.Deadline
 		own.Default, own.Max = -1, 0
 		c.reserveOnly = &own
-	}
-	if c.retries && !c.Idempotent && !c.named {
-		c.limited, c.undescribed = limitedMethods(c)
 	}
 	return c
 }

@@ -107,17 +107,18 @@ func (t *try) run() {
 			t.limit = limit
 		}
 	}
-	if c.rule.mode == ModeObserve {
-		if stop := t.watch(); stop != nil {
-			defer stop()
-		}
-	} else if limit := t.cutAt(); !limit.IsZero() {
+	if limit := t.cutAt(); !limit.IsZero() && c.rule.mode == ModeEnforce {
 		ctx, cancel := context.WithDeadline(t.Context, limit)
 		defer cancel()
 		t.Context = ctx
 	}
 	if !t.ask() { // from here on the context is in other hands, and does not change
 		return
+	}
+	if c.rule.mode == ModeObserve {
+		if stop := t.watch(); stop != nil { // only now: the gates are all there
+			defer stop()
+		}
 	}
 	t.err = t.invoke()
 	t.settle()
@@ -132,49 +133,6 @@ func (t *try) cutAt() time.Time {
 		return t.c.deadline
 	}
 	return time.Time{}
-}
-
-// admit asks the breaker.
-func (t *try) admit() bool {
-	b := t.c.m.breaker
-	if b == nil {
-		return true
-	}
-	token, err := b.AllowAt(t.start)
-	if err != nil && !t.refuse("breaker", err, b.RetryAfter(t.start)) {
-		return false
-	}
-	t.token = token
-	return true
-}
-
-// ask asks the user's gates, with the context that the attempt will have.
-func (t *try) ask() bool {
-	for _, g := range t.c.ch.out.gates {
-		done, err := g.gate.Admit(t.wire)
-		if err != nil {
-			if !t.refuse(g.name, err, 0) {
-				return false
-			}
-			continue
-		}
-		if done != nil {
-			t.gates = append(t.gates, done)
-		}
-	}
-	return true
-}
-
-// refuse accounts for a refusal, and reports whether the attempt is made all the same.
-func (t *try) refuse(gate string, err error, after time.Duration) bool {
-	refusal := t.c.refusal(t.att.Number, gate, err, after, t.start)
-	if t.c.rule.mode == ModeObserve {
-		t.wouldRefuse = true
-		return true
-	}
-	t.gate, t.err, t.ended = gate, refusal, t.start
-	t.end.code = codeOf(refusal)
-	return false
 }
 
 // invoke hands the attempt to gRPC.
@@ -268,13 +226,31 @@ func (t *try) ending() ending {
 		return e
 	}
 	e.cut = !t.limit.IsZero() && !t.ended.Before(t.limit)
-	e.enough = e.cut || c.ranOut(t.ended)
-	if !e.enough {
-		if median, ok := c.m.memory.learned.Median(t.ended); ok {
-			e.enough = t.took() >= median
+	e.own = !t.limit.IsZero() && callerErr == nil && (c.deadline.IsZero() || t.ended.Before(c.deadline))
+	e.enough = t.enough(t.ended)
+	return e
+}
+
+// enough reports whether the attempt had time enough by then to say something about the server: its whole
+// attempt timeout, what the rule itself gave the call, or the method's learned median. What the caller gave, or a
+// share of it, or what earlier attempts left over, says nothing.
+func (t *try) enough(at time.Time) bool {
+	c := t.c
+	took := at.Sub(t.start)
+	if c.rule.limits && c.rule.Deadline.AttemptTimeout > 0 && took >= c.rule.Deadline.AttemptTimeout {
+		return true
+	}
+	if t.att.Number == 1 && c.derive && (c.origin == deadline.OriginDefault || c.origin == deadline.OriginCap) {
+		limit := c.deadline
+		if !t.limit.IsZero() {
+			limit = t.limit
+		}
+		if !at.Before(limit) {
+			return true
 		}
 	}
-	return e
+	median, ok := c.m.memory.learned.Median(at)
+	return ok && took >= median
 }
 
 // judge gives the verdict: the user's classifier first, then the rule.
@@ -290,61 +266,6 @@ func (t *try) judge() Verdict {
 		}
 	}
 	return c.rule.judge(t.end)
-}
-
-// conclude tells breaker, gates and memory how the attempt ended.
-func (t *try) conclude(v Verdict, e ending, err error, at time.Time) {
-	c := t.c
-	source := ""
-	if v == VerdictFailure || v == VerdictSuspect {
-		if source = t.att.Picked(); !e.would {
-			source = t.endpoint()
-		}
-	}
-	if len(t.gates) > 0 {
-		defer t.finishGates(forGates(v, err, source)) // whatever an observer of the breaker does
-	}
-	if t.count() {
-		t.token.End(at, t.outcome(v, e, source, at))
-	}
-	if e.code == codes.OK && v == VerdictSuccess && (c.rule.deadline || c.m.breaker != nil) && !t.att.Stream {
-		c.m.memory.learned.Observe(at, at.Sub(t.start))
-	}
-}
-
-// finishGates ends the user's gates, in the opposite order of their admission.
-func (t *try) finishGates(result error) {
-	if len(t.gates) == 0 {
-		return
-	}
-	last := len(t.gates) - 1
-	done := t.gates[last]
-	t.gates = t.gates[:last]
-	defer t.finishGates(result) // the others too, even if this one panics
-	done(result)
-}
-
-// outcome translates a verdict into the words of the breaker.
-func (t *try) outcome(v Verdict, e ending, source string, at time.Time) breaker.Outcome {
-	c := t.c
-	o := breaker.Outcome{Duration: at.Sub(t.start)}
-	switch v {
-	case VerdictSuccess:
-		o.Result = breaker.Success
-		if e.code == codes.OK && t.peer.Addr != nil && t.att.Endpoints() == 0 {
-			c.ch.seen.success(at, t.peer.Addr)
-		}
-	case VerdictFailure, VerdictSuspect:
-		o.Result, o.RatioOnly = breaker.Failure, v == VerdictSuspect
-		o.Pushback = e.pushback.Wait
-		o.Source, o.Sources, o.Everywhere = source, t.att.Endpoints(), source == "" && e.unsent
-		if source != "" && o.Sources == 0 {
-			o.Sources = c.ch.seen.note(at, source)
-		}
-	default:
-		o.Result = breaker.Nothing
-	}
-	return o
 }
 
 // endpoint returns where the attempt was sent: what the picker told, or else what the connection says.
@@ -379,17 +300,5 @@ func (t *try) tellCut() {
 	ruled := c.derive && c.origin != deadline.OriginCaller && !t.ended.Before(c.deadline)
 	if t.end.cut || ruled {
 		c.ch.out.observers.tell(t.cutEvent(t.end.cut, t.ended))
-	}
-}
-
-// release gives back what an attempt holds that did not come to its end in order: code below panicked or
-// left the goroutine. After an orderly end nothing is left to give back.
-func (t *try) release() {
-	if !t.claim() {
-		return
-	}
-	defer t.finishGates(context.Canceled)
-	if t.count() {
-		t.token.End(time.Now(), breaker.Outcome{Result: breaker.Nothing})
 	}
 }

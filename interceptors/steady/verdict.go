@@ -56,6 +56,7 @@ type ending struct {
 	enough   bool           // the attempt had its timeout, or the method's learned median, to run
 	began    bool           // a stream delivered a message before its end
 	cut      bool           // ended by the attempt's own timeout
+	own      bool           // the attempt had a timeout of its own, and the call has time left
 	unsent   bool           // provably never left the client
 	would    bool           // a would-have end: the attempt is still running, and gRPC may be writing to it
 	pushback retry.Pushback // what the server asked for
