@@ -255,3 +255,20 @@ func TestSetMode(t *testing.T) {
 		}
 	})
 }
+
+// TestAWouldHaveRetryIsNoReasonToStop: the call under observation ends with what it got, and nobody is told that
+// its error was not one to retry on.
+func TestAWouldHaveRetryIsNoReasonToStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := new(recorder)
+		rules := retryRule("")
+		rules[0].Mode = steady.ModeObserve
+		c := newClient(t, always(answer{err: unavailable("down"), from: "a"}), rules, wide, steady.WithObserver(rec))
+		_, err := c.call(t.Context(), get)
+		wantCode(t, err, codes.Unavailable)
+		retried, ended := of[steady.Retried](rec), of[steady.CallEnded](rec)
+		if len(retried) != 1 || !retried[0].WouldHave || len(ended) != 1 || ended[0].Stop != retry.Go {
+			t.Errorf("retried %+v, ended %+v", retried, ended)
+		}
+	})
+}
