@@ -69,8 +69,10 @@ type Attempt struct {
 	Method  string // full method, "/service/Method"
 	Number  int    // 1 for the first attempt
 	Stream  bool   // a stream's duration says nothing about latency
+	Judged  bool   // the driver will tell how it ended; see Tell
 
 	picked    atomic.Pointer[string]
+	learner   atomic.Pointer[Learner]
 	endpoints atomic.Int32
 	sent      atomic.Int32
 }
