@@ -34,7 +34,7 @@ var (
 	}
 	schema = []string{"proto/steady/v1"}
 	facade = join(mechanisms, []string{"interceptors/window", "balancer/attempt", "resolver/follow", "proto/document"}, schema)
-	glue   = join([]string{"balancer/attempt", "resolver/endpoint", "proto/document"}, schema)
+	glue   = join([]string{"balancer/attempt", "interceptors/window", "resolver/endpoint", "proto/document"}, schema)
 	all    = []string{"..."}
 )
 
@@ -67,7 +67,7 @@ var plan = []room{
 	{path: "balancer/internal/pool", floor: 2, may: glue, ext: grpcOnly},
 	{path: "balancer/leastrequest", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: grpcOnly},
 	{path: "balancer/weighted", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: grpcOnly},
-	{path: "balancer/consistenthash", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: grpcOnly},
+	{path: "balancer/consistenthash", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: join(grpcOnly, []string{"github.com/cespare/xxhash"})},
 	{path: "resolver/static", floor: 2, may: join(schema, []string{"resolver/endpoint", "proto/document"}), ext: grpcOnly},
 	{path: "resolver/file", floor: 2, may: join(schema, []string{"resolver/endpoint", "proto/document"}), ext: grpcOnly},
 	{path: "resolver/dns", floor: 2, may: join(schema, []string{"resolver/endpoint", "proto/document"}), ext: grpcOnly},

@@ -55,6 +55,7 @@ func (t *try) refuse(gate string, err error, after time.Duration) bool {
 // conclude tells breaker, gates and memory how the attempt ended.
 func (t *try) conclude(v Verdict, e ending, err error, at time.Time) {
 	c := t.c
+	t.teach(v, e, at)
 	source := ""
 	if v == VerdictFailure || v == VerdictSuspect {
 		if source = t.att.Picked(); !e.would {

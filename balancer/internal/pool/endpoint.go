@@ -116,6 +116,9 @@ const (
 // Learn is told by the driver how an attempt ended. It implements [attempt.Learner].
 func (e *Endpoint) Learn(o attempt.Outcome) {
 	now := int64(o.At.Sub(e.pool.epoch))
+	if o.At.IsZero() { // nobody else wanted to know when it ended
+		now = e.pool.now()
+	}
 	switch o.Result {
 	case attempt.Success:
 		e.succeeded(now)

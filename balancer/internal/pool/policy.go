@@ -19,10 +19,22 @@ import (
 type Config struct {
 	serviceconfig.LoadBalancingConfig
 	Settings Settings
-	// Chooser makes the choice among candidates, of which there is at least one. It is called whenever their
-	// set or their weights change. all are the endpoints that the resolver lists, in its order, candidates
-	// among them.
-	Chooser func(p *Pool, candidates []Candidate, all []*Endpoint) Chooser
+	// Chooser makes the choice for a set of candidates. It is called whenever they or their weights change.
+	Chooser func(Set) Chooser
+}
+
+// Set is what a policy may choose from.
+type Set struct {
+	Pool       *Pool
+	Candidates []Candidate // at least one
+	Listed     []Listed    // all endpoints that the resolver lists, in its order, candidates among them
+	Before     Chooser     // the last one that this policy made; nil: none
+}
+
+// Listed is an endpoint that the resolver lists, whatever its state.
+type Listed struct {
+	*Endpoint
+	Weight float64 // the resolver's
 }
 
 // Build builds a policy's balancer for gRPC.
@@ -44,7 +56,8 @@ type policy struct {
 	config   *Config
 	state    balancer.State // endpointsharding's last
 	children []endpointsharding.ChildState
-	told     bool // some state was handed on
+	chooser  Chooser // the last one
+	told     bool    // some state was handed on
 	rebuilt  time.Time
 	timer    *time.Timer
 	due      time.Time // of the timer
@@ -171,6 +184,10 @@ func (p *policy) rebuild() {
 	pool.mu.Lock()
 	settings := pool.settings.Load()
 	list := pool.list
+	set := Set{Pool: pool, Listed: make([]Listed, len(list)), Before: p.chooser}
+	for i, e := range list {
+		set.Listed[i] = Listed{e, e.weight}
+	}
 	found, states := make([]balancer.Picker, len(list)), make([]string, len(list))
 	for i := range p.children {
 		c := &p.children[i]
@@ -188,17 +205,17 @@ func (p *policy) rebuild() {
 	weights, again := pool.pickable(now, *settings)
 	pool.mu.Unlock()
 
-	candidates := make([]Candidate, 0, len(list))
+	set.Candidates = make([]Candidate, 0, len(list))
 	for i, e := range list {
 		if weights[i] > 0 && found[i] != nil {
-			candidates = append(candidates, Candidate{Endpoint: e, Weight: weights[i], picker: found[i]})
+			set.Candidates = append(set.Candidates, Candidate{Endpoint: e, Weight: weights[i], picker: found[i]})
 		}
 	}
 	state := p.state
-	if len(candidates) > 0 {
+	if len(set.Candidates) > 0 {
+		p.chooser = p.config.Chooser(set)
 		state = balancer.State{ConnectivityState: connectivity.Ready, Picker: &picker{
-			pool: pool, candidates: candidates, chooser: p.config.Chooser(pool, candidates, list),
-			settings: settings, endpoints: len(list),
+			pool: pool, candidates: set.Candidates, chooser: p.chooser, settings: settings, endpoints: len(list),
 		}}
 	}
 	p.told, p.rebuilt = true, time.Now()

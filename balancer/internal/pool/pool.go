@@ -3,6 +3,7 @@ package pool
 import (
 	"cmp"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -50,8 +51,15 @@ func poolOf(h *attempt.Handle) *Pool {
 func newPool(h *attempt.Handle) *Pool {
 	p := &Pool{epoch: time.Now(), handle: h, byKey: make(map[string]*Endpoint)}
 	p.settings.Store(new(Settings))
+	p.sequence.Store(rand.Uint64()) // a thousand clients do not all begin with the same endpoint
 	return p
 }
+
+// Flying returns how many calls are under way to all endpoints together, with Settings.Bounded.
+func (p *Pool) Flying() int64 { return p.flying.Load() }
+
+// Now returns the instant that [Endpoint.Cost] takes.
+func (p *Pool) Now() int64 { return p.now() }
 
 // now returns nanoseconds since the pool began, by the monotonic clock.
 func (p *Pool) now() int64 { return int64(time.Since(p.epoch)) }
