@@ -14,19 +14,20 @@ import (
 // Endpoint is one endpoint of a channel and what was learned of it. What picks touch is atomic; the rest is
 // guarded by the pool.
 type Endpoint struct {
+	// What every pick reads comes first and lies together. In flight is the difference of picks and ends, so that
+	// counting it costs nothing more.
+	picks   atomic.Uint64
+	ends    atomic.Uint64
+	trouble decaying // share of failures among the last few, 0 to 1
+	latency decaying // ns; 0: not known
+
 	pool    *Pool
-	key     string
+	window  atomic.Pointer[window.Window] // kinds success and failure
+	row     atomic.Int32                  // failures in a row
 	name    string
 	learner attempt.Learner // itself, behind an address that does not change
+	key     string
 
-	// Picks and their ends. In flight is the difference, so that counting it costs nothing more.
-	picks atomic.Uint64
-	ends  atomic.Uint64
-
-	latency  decaying // ns; 0: not known
-	trouble  decaying // share of failures among the last few, 0 to 1
-	row      atomic.Int32
-	window   atomic.Pointer[window.Window] // kinds success and failure
 	failures atomic.Uint64
 	judged   atomic.Int64 // when its success ratio was last looked at
 	report   atomic.Pointer[report]
