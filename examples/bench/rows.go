@@ -38,6 +38,7 @@ func allRows() []pairs.Row {
 		rows = append(rows, group.rows()...)
 	}
 	rows = append(rows, promRows(s)...)
+	rows = append(rows, balanceRows()...)
 	return append(rows, tcpRows()...)
 }
 
