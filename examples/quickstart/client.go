@@ -19,7 +19,10 @@ const (
 	budgetRatio    = 0.5 // retries per call
 )
 
-// The client side, to copy: rules, an Outbound that holds them, a channel that follows them.
+const balancing = `{"loadBalancingConfig":[{"round_robin":{}}]}` // gRPC's own business
+
+// The client side, to copy: rules, an Outbound that holds them, a channel that follows them. orders.yaml says the
+// same as a document.
 func rules() []steady.Rule {
 	return []steady.Rule{{
 		Methods:  []string{"/orders.v1.Orders/"},
@@ -35,17 +38,22 @@ func rules() []steady.Rule {
 
 // connect opens a channel to the shop's servers whose calls follow the rules.
 func connect(target string, observer steady.Observer, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
-	out, err := steady.NewOutbound(rules(),
-		steady.WithObserver(observer),
-		// The default, 0.2, is for fleets with a sick server now and then. Here three of five are sick
-		// all the time: that takes nearly 0.2 retries a call, and leaves no room for a bad moment.
-		steady.WithRetryBudget(retry.BudgetConfig{Ratio: budgetRatio}),
-	)
+	out, err := newOutbound(observer)
 	if err != nil {
 		return nil, err
 	}
 	return grpc.NewClient(target, out.DialOptions(append(opts,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
+		grpc.WithDefaultServiceConfig(balancing),
 	)...)...)
+}
+
+// newOutbound is the one place that knows where the rules come from.
+func newOutbound(observer steady.Observer) (*steady.Outbound, error) {
+	return steady.NewOutbound(rules(),
+		steady.WithObserver(observer),
+		// The default, 0.2, is for fleets with a sick server now and then. Here three of five are sick
+		// all the time: that takes nearly 0.2 retries a call, and leaves no room for a bad moment.
+		steady.WithRetryBudget(retry.BudgetConfig{Ratio: budgetRatio}),
+	)
 }
