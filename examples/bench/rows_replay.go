@@ -156,7 +156,7 @@ func keeps(server *reader, client echov1.EchoClient, sent int, answered bool) pa
 		release = func() {
 			cancel()
 			for _, s := range streams {
-				for err := error(nil); err == nil; _, err = s.Recv() { //nolint:revive // read to its end
+				for err := error(nil); err == nil; _, err = s.Recv() { // to its end
 				}
 			}
 			for range reached {

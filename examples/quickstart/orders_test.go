@@ -54,10 +54,10 @@ func TestDocument(t *testing.T) {
 				AttemptTimeout: durationpb.New(rule.Deadline.AttemptTimeout),
 			},
 			RetryPolicy: &steadyv1.RetryPolicy{
-				MaxAttempts:    new(uint32(rule.Retry.MaxAttempts)), //nolint:gosec // four of them
+				MaxAttempts:    new(uint32(rule.Retry.MaxAttempts)),
 				InitialBackoff: durationpb.New(rule.Retry.InitialBackoff),
 			},
-			Breaker: &steadyv1.Breaker{ConsecutiveFailures: new(int32(rule.Breaker.ConsecutiveFailures))}, //nolint:gosec // -1
+			Breaker: &steadyv1.Breaker{ConsecutiveFailures: new(int32(rule.Breaker.ConsecutiveFailures))},
 		}},
 	}
 	if !proto.Equal(written, same) {
