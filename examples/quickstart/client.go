@@ -15,8 +15,8 @@ import (
 const (
 	callTimeout    = time.Second            // of a call in all; plain gRPC gets the same
 	attemptTimeout = 200 * time.Millisecond // a healthy server needs a few ms: this long means it hangs
-	maxAttempts    = 4
-	budgetRatio    = 0.5 // retries per call
+	maxAttempts    = 5                      // three servers of five are sick, and round robin knows nothing of retries
+	budgetRatio    = 0.5                    // retries per call
 )
 
 const balancing = `{"loadBalancingConfig":[{"round_robin":{}}]}` // gRPC's own business
