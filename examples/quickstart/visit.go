@@ -50,7 +50,11 @@ func watch(ctx context.Context, client ordersv1.OrdersClient, id string) error {
 	}
 }
 
-// chat asks three questions, each after the answer to the one before.
+// questions are what a chat asks.
+var questions = []string{"Hello?", "Where is it?", "And now?"}
+
+// chat asks its questions and reads the answers. All that was asked is asked again on another attempt, as long as
+// no answer has come.
 func chat(ctx context.Context, client ordersv1.OrdersClient, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -58,28 +62,24 @@ func chat(ctx context.Context, client ordersv1.OrdersClient, id string) error {
 	if err != nil {
 		return err
 	}
-	for _, question := range []string{"Hello?", "Where is it?", "And now?"} {
+	for _, question := range questions {
 		// The error of a stream that takes no more is read with Recv.
 		if err := stream.Send(&ordersv1.ChatRequest{OrderId: id, Text: question}); err != nil && !errors.Is(err, io.EOF) {
 			return err
-		}
-		reply, err := stream.Recv()
-		if err != nil {
-			return err
-		}
-		if want := question + " " + id + " is on its way."; reply.GetText() != want {
-			return fmt.Errorf("%s: answer %q, want %q", id, reply.GetText(), want)
 		}
 	}
 	if err := stream.CloseSend(); err != nil {
 		return err
 	}
-	switch reply, err := stream.Recv(); {
-	case errors.Is(err, io.EOF):
-		return nil
-	case err != nil:
-		return err
-	default:
-		return fmt.Errorf("%s: answer %q, want no more", id, reply.GetText())
+	for n := 0; ; n++ {
+		reply, err := stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF) && n == len(questions):
+			return nil
+		case err != nil:
+			return err
+		case n == len(questions) || reply.GetText() != questions[n]+" "+id+" is on its way.":
+			return fmt.Errorf("%s: %q is no answer to question %d of %d", id, reply.GetText(), n+1, len(questions))
+		}
 	}
 }
