@@ -17,12 +17,14 @@ import (
 // channel is the state of one connection: what a rule set has learned there.
 type channel struct {
 	out    *Outbound
+	of     *binding // nil in tests alone
 	cc     *grpc.ClientConn
 	name   string
 	epoch  time.Time // when the channel began; see now
 	budget *retry.Budget
 	seen   sightings
-	replay atomic.Int64 // bytes that streams keep, to send them again
+	link   atomic.Pointer[link] // to its resolver, once that is known
+	replay atomic.Int64         // bytes that streams keep, to send them again
 
 	view   atomic.Pointer[view] // methods under the rules in force
 	memory sync.Map             // method -> *memory; outlives the rules
@@ -75,7 +77,7 @@ type breakerState struct {
 // method returns the state of a method under the rules in force.
 func (ch *channel) method(name string, stream bool) *method {
 	v := ch.view.Load()
-	if v == nil || v.table != ch.out.table.Load() {
+	if v == nil || v.table != ch.rules() {
 		v = ch.renew()
 	}
 	if m, ok := v.methods.Load(name); ok {
@@ -89,9 +91,12 @@ func (ch *channel) method(name string, stream bool) *method {
 func (ch *channel) renew() *view {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	t := ch.out.table.Load() // under the lock, so that nobody goes back to an older one
+	t := ch.rules() // under the lock, so that nobody goes back to an older one
 	if v := ch.view.Load(); v != nil && v.table == t {
 		return v
+	}
+	if err := ch.budget.Update(t.budget); err != nil {
+		panic("steady: the budget was checked with its rules: " + err.Error())
 	}
 	for key, b := range ch.breakers {
 		c := t.byName[b.rule]
