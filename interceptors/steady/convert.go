@@ -30,8 +30,7 @@ func rulesOf(d *document.Document) ruleset {
 	return s
 }
 
-// positionsOf says where each rule stands, as a report tells it: the file without its folders. What a resolver
-// pushes is one long line, of which the number says nothing.
+// positionsOf says where each rule stands, as a report tells it: the file without its folders.
 func positionsOf(d *document.Document, n int) []string {
 	lines := d.Lines("methodConfig", n)
 	for i := range lines {

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"google.golang.org/grpc"
-
 	"github.com/grpcsteady/steady/balancer/attempt"
 	"github.com/grpcsteady/steady/proto/document"
 	"github.com/grpcsteady/steady/resolver/follow"
@@ -199,6 +197,9 @@ func (l *link) take(d *document.Document, err error) {
 	default:
 		source = d.Name()
 		set := rulesOf(d)
+		for i := range set.where { // one long line, of which the number says nothing
+			set.where[i] = set.rules[i].Name + " of the " + d.Name()
+		}
 		if t, err = o.compile(set, o.wanted); err == nil {
 			l.pushed = set
 			l.set(t)
@@ -229,6 +230,3 @@ func (l *link) set(t *table) {
 		l.pushed = ruleset{}
 	}
 }
-
-// closedFor reports whether a connection is of no use any more.
-func closedFor(cc *grpc.ClientConn) bool { return cc == nil || closed(cc) }

@@ -170,7 +170,7 @@ func (b *binding) deaf() map[string]string {
 	defer b.mu.Unlock()
 	out := make(map[string]string)
 	for _, ch := range b.channels() {
-		if closedFor(ch.cc) {
+		if ch.cc == nil || closed(ch.cc) {
 			continue
 		}
 		why := ""

@@ -273,39 +273,44 @@ func (b *binding) channel(cc *grpc.ClientConn) *channel {
 }
 
 func (b *binding) find(cc *grpc.ClientConn) *channel {
+	ch, fresh := b.look(cc)
+	if fresh { // not under b.mu, which comes after Outbound.mu
+		b.out.remember(ch)
+	}
+	return ch
+}
+
+// look returns the channel of a connection, and whether it was made just now.
+func (b *binding) look(cc *grpc.ClientConn) (ch *channel, fresh bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	first := b.first.Load()
 	if first != nil && first.cc == cc {
-		return first
+		return first, false
 	}
 	if ch, ok := b.others[cc]; ok {
-		return ch
+		return ch, false
 	}
 	for other := range b.others {
 		if closed(other) {
 			delete(b.others, other)
 		}
 	}
-	ch := b.out.openChannel(b, b.name, cc)
+	ch = b.out.newChannel(b.name, cc)
+	ch.of = b
 	if first == nil || closed(first.cc) {
 		b.first.Store(ch)
-		return ch
+		return ch, true
 	}
 	if b.others == nil {
 		b.others = make(map[*grpc.ClientConn]*channel)
 	}
 	b.others[cc] = ch
-	return ch
+	return ch, true
 }
 
-// newChannel makes a channel without a binding, for tests.
+// newChannel makes the channel of a connection.
 func (o *Outbound) newChannel(name string, cc *grpc.ClientConn) *channel {
-	return o.openChannel(nil, name, cc)
-}
-
-// openChannel makes the channel of a connection and remembers it as long as the connection lives.
-func (o *Outbound) openChannel(b *binding, name string, cc *grpc.ClientConn) *channel {
 	if name == "" && cc != nil {
 		name = cc.Target()
 	}
@@ -313,11 +318,14 @@ func (o *Outbound) openChannel(b *binding, name string, cc *grpc.ClientConn) *ch
 	if err != nil {
 		panic("steady: the budget was checked by NewOutbound: " + err.Error())
 	}
-	ch := &channel{out: o, of: b, cc: cc, name: name, epoch: time.Now(), budget: budget, breakers: make(map[string]*breakerState)}
+	return &channel{out: o, cc: cc, name: name, epoch: time.Now(), budget: budget, breakers: make(map[string]*breakerState)}
+}
+
+// remember keeps a channel for Snapshot as long as its connection lives.
+func (o *Outbound) remember(ch *channel) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.channels = append(o.living(), weak.Make(ch))
-	return ch
 }
 
 // living returns the channels that are still in use; mu is held.
