@@ -92,12 +92,11 @@ func (t *table) snapshot() []RuleSnapshot {
 }
 
 func (ch *channel) snapshot(now time.Time) ChannelSnapshot {
-	s := ChannelSnapshot{Name: ch.name, Budget: ch.budget.Snapshot(now)}
+	v := ch.renew() // first: it is what hands the budget its newest config
+	s := ChannelSnapshot{Name: ch.name, Source: v.table.source, Budget: ch.budget.Snapshot(now)}
 	if ch.cc != nil {
 		s.Target = ch.cc.Target()
 	}
-	v := ch.renew()
-	s.Source = v.table.source
 	if b := ch.of; b != nil {
 		b.mu.Lock()
 		l := b.guess(ch)
