@@ -51,33 +51,40 @@ func edit(raw string, m uint32, top, rule func(object)) (string, error) {
 		return "", errors.New("null is no service config")
 	}
 	top(config)
-	key := methodsKey
-	for k := range config {
-		if strings.EqualFold(k, methodsKey) {
-			key = k
-		}
+	if m != 0 && !config.has(methodsKey) {
+		config[methodsKey] = json.RawMessage("[]")
 	}
-	var rules []object
-	if list, ok := config[key]; ok {
+	for k, list := range config {
+		if !strings.EqualFold(k, methodsKey) { // there may be several, of which gRPC takes one
+			continue
+		}
+		var rules []object
 		if err := json.Unmarshal(list, &rules); err != nil {
 			return "", err
 		}
-	}
-	for _, r := range rules {
-		rule(r)
-	}
-	if m != 0 {
-		rules = append(rules, markRule(m))
-	}
-	if len(rules) > 0 {
-		list, err := json.Marshal(rules)
+		for _, r := range rules {
+			rule(r)
+		}
+		if m != 0 {
+			rules = append(rules, markRule(m))
+		}
+		edited, err := json.Marshal(rules)
 		if err != nil {
 			return "", err
 		}
-		config[key] = list
+		config[k] = edited
 	}
 	out, err := json.Marshal(config)
 	return string(out), err
+}
+
+func (o object) has(key string) bool {
+	for k := range o {
+		if strings.EqualFold(k, key) {
+			return true
+		}
+	}
+	return false
 }
 
 // A mark is a rule for a method that nobody calls, in the service config of one connection: a resolver is not
