@@ -59,9 +59,7 @@ const maxMark = 1 << 30
 
 // prune forgets links of connections that are closed; mu is held.
 func (b *binding) prune() {
-	for _, ch := range b.channels() {
-		b.guess(ch)
-	}
+	b.settle()
 	strangers := 0
 	for _, l := range b.links {
 		if l.owner == nil {
@@ -79,6 +77,21 @@ func (b *binding) prune() {
 		}
 		return gone
 	})
+}
+
+// settle gives the channels that have no link yet theirs; mu is held.
+func (b *binding) settle() {
+	for _, ch := range b.channels() {
+		if ch.link.Load() != nil || ch.cc == nil {
+			continue
+		}
+		if b.marked(ch, follow.MarkOf(ch.cc)) != nil {
+			continue
+		}
+		if l := b.guess(ch); l != nil && closed(ch.cc) { // it will not be known better
+			l.belongs(ch)
+		}
+	}
 }
 
 // channels returns the channels of the binding; mu is held.
@@ -104,14 +117,24 @@ func (b *binding) linkOf(ch *channel) *link {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.marked(ch, m)
+}
+
+// marked returns the link with a mark and gives it to the channel; mu is held.
+func (b *binding) marked(ch *channel, m uint32) *link {
 	for _, l := range b.links {
-		if l.follow.Mark == m {
-			l.owner = ch
-			ch.link.Store(l)
+		if m != 0 && l.follow.Mark == m {
+			l.belongs(ch)
 			return l
 		}
 	}
 	return nil
+}
+
+// belongs gives a link to a channel; binding.mu is held.
+func (l *link) belongs(ch *channel) {
+	l.owner = ch
+	ch.link.Store(l)
 }
 
 // guess returns the link of a channel, by its target if there is no mark; mu is held. Of several connections
@@ -125,8 +148,7 @@ func (b *binding) guess(ch *channel) *link {
 	for _, l := range b.links {
 		if l.owner == nil && l.target == target {
 			if l.follow.Mark == 0 { // it will never be known better
-				l.owner = ch
-				ch.link.Store(l)
+				l.belongs(ch)
 			}
 			return l
 		}

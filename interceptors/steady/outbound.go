@@ -291,6 +291,7 @@ func (b *binding) look(cc *grpc.ClientConn) (ch *channel, fresh bool) {
 	if ch, ok := b.others[cc]; ok {
 		return ch, false
 	}
+	b.settle() // before channels are forgotten whose links would be nobody's
 	for other := range b.others {
 		if closed(other) {
 			delete(b.others, other)
