@@ -104,7 +104,6 @@ type pusher struct {
 	ccs   []resolver.ClientConn // open ones, in the order in which they were built
 	first string                // what each is given at once; "": nothing
 	keep  *resolver.State       // instead of first: the very state, parsed long ago
-	errs  []error
 }
 
 func newPusher(names ...string) *pusher { return &pusher{names: names} }

@@ -233,7 +233,7 @@ func TestPushedAndNotFollowed(t *testing.T) {
 		out := fromDocument(t, "loadBalancingConfig: [{round_robin: {}}]\nmethodConfig: [{name: [{}], rule: file, deadline: {}, retryPolicy: "+
 			"{maxAttempts: 2, retryableStatusCodes: [DEADLINE_EXCEEDED], jitter: none, initialBackoff: 100ms}, idempotent: true}]")
 		p := newPusher("a", "b", "c")
-		p.first = pushedFirst[:strings.Index(pushedFirst, `,"retryPolicy"`)] + "}]}"
+		p.first = `{"loadBalancingConfig":[{"pick_first":{}}],"methodConfig":[{"name":[{}],"rule":"pushed","timeout":"1s"}]}`
 		conn := dialWith(t, fleet, out, p)
 		wantInForce(t, fleet, conn, "file", 1)
 		fleet.Behave(steadytest.Slow(time.Hour))

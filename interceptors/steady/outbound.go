@@ -76,7 +76,8 @@ func (o *Outbound) attach() {
 // from a document, which stands above rules in Go: see [Outbound.UpdateDocument].
 func (o *Outbound) Update(rules []Rule) error {
 	o.mu.Lock()
-	t, err := o.table.Load(), error(nil)
+	t := o.table.Load()
+	var err error
 	if o.doc != nil {
 		err = fmt.Errorf("steady: the rules are those of %s, which stand above rules in Go: change it, or UpdateDocument", o.doc.Name())
 	} else {

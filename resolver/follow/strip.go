@@ -3,7 +3,7 @@ package follow
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -98,8 +98,8 @@ const (
 func markRule(m uint32) object {
 	return object{
 		"name":                    json.RawMessage(`[{"service":"` + markService + `"}]`),
-		"maxRequestMessageBytes":  json.RawMessage(fmt.Sprint(m)),
-		"maxResponseMessageBytes": json.RawMessage(fmt.Sprint(markBase - m)),
+		"maxRequestMessageBytes":  json.RawMessage(strconv.FormatUint(uint64(m), 10)),
+		"maxResponseMessageBytes": json.RawMessage(strconv.FormatUint(uint64(markBase-m), 10)),
 	}
 }
 
@@ -110,7 +110,7 @@ func MarkOf(cc *grpc.ClientConn) uint32 {
 		return 0
 	}
 	if m := *c.MaxReqSize; m > 0 && m < markBase && *c.MaxRespSize == markBase-m {
-		return uint32(m) //nolint:gosec // within its range
+		return uint32(m)
 	}
 	return 0
 }
