@@ -136,7 +136,7 @@ func (f *first) tell(ctx context.Context, ch *channel, m *method, name string, r
 		return
 	}
 	took := f.ended.Sub(f.start)
-	e := endings.Get().(*ending2)
+	e := successes.Get().(*successEvents)
 	a := &e.attempt
 	a.About, a.Number, a.Picked, a.Addr = m.about, 1, f.wire.att.Picked(), f.wire.peer.Addr
 	a.Method = name
@@ -152,13 +152,14 @@ func (f *first) tell(ctx context.Context, ch *channel, m *method, name string, r
 	c.Method = name
 	c.Start, c.Duration, c.Stop, c.FellBack = f.start, took, 0, false
 	o.tell(c)
-	endings.Put(e)
+	successes.Put(e)
 }
 
-type ending2 struct {
+// successEvents are the two events of a call that succeeded at once.
+type successEvents struct {
 	attempt AttemptEnded
 	call    CallEnded
 }
 
-// endings holds pairs of events that were told, without what belongs to a connection.
-var endings = sync.Pool{New: func() any { return new(ending2) }}
+// successes holds events that were told, without what belongs to a connection.
+var successes = sync.Pool{New: func() any { return new(successEvents) }}
