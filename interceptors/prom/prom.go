@@ -6,6 +6,7 @@
 //
 // A [Metrics] is an observer and a collector at once, and may serve any number of outbounds and inbounds.
 // What happens is counted as it happens; states (breakers, budgets) are read when a scrape asks for them.
+// The durations of calls and attempts are summed to the microsecond.
 //
 //	steady_calls_total{channel,method,code}                counter, calls as their callers see them
 //	steady_call_duration_seconds{channel,method}           histogram

@@ -21,7 +21,7 @@ import (
 // TestCountsAsTheLibrary feeds the same ends to Metrics and to the library's own counters and histograms, and
 // compares what a scrape reads, on, just below and just above every bound.
 func TestCountsAsTheLibrary(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test repeats
+	rng := rand.New(rand.NewPCG(1, 2))
 	for _, bounds := range [][]float64{
 		nil, {1}, {0, 1}, {-1, .1, .3}, {.1, .2, .3, .7, 1.1}, {.001, math.Inf(1)}, {1e-9, 1, 1e300}, {.0015, .3333333333},
 	} {
@@ -35,7 +35,7 @@ func TestCountsAsTheLibrary(t *testing.T) {
 			byCode := make(map[codes.Code]float64)
 			about := steady.About{Channel: "c", Method: "/a.B/C", Known: true, Memo: new(steady.Memo)}
 			observe := func(d time.Duration) {
-				code := codes.Code(rng.Uint32N(18)) //nolint:gosec // 0 to 17
+				code := codes.Code(rng.Uint32N(18))
 				byCode[code]++
 				metrics.Observe(&steady.CallEnded{About: about, Duration: d, Code: code})
 				want.Observe(d.Seconds())
@@ -118,7 +118,7 @@ func TestNothingIsLost(t *testing.T) {
 		about := steady.About{Channel: "c", Method: "/a.B/C", Known: true, Memo: new(steady.Memo)}
 		wg.Go(func() {
 			for j := range each {
-				metrics.Observe(&steady.AttemptEnded{About: about, Code: codes.Code(j % 3), Duration: time.Millisecond}) //nolint:gosec // 0 to 2
+				metrics.Observe(&steady.AttemptEnded{About: about, Code: codes.Code(j % 3), Duration: time.Millisecond})
 				metrics.Observe(&steady.CallEnded{About: about, Duration: time.Duration(i) * time.Second})
 			}
 		})

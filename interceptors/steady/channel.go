@@ -71,7 +71,7 @@ type method struct {
 	answer  answerFunc
 	success successFunc
 	idle    bool // there is nothing to do for a call without options of ours
-	plain   bool // a call without options for the driver may go the quick way
+	plain   bool // a call without options for the driver may go the quick way: the rule asks for nothing that is not done there
 }
 
 // memory is what is learned of a method whatever the rule.
@@ -178,7 +178,7 @@ func (ch *channel) build(rule *compiled, name string, stream bool) *method {
 	o := ch.out
 	bare := len(o.gates) == 0 && o.faults == nil && o.classifier == nil
 	m.idle = bare && rule.Name == noRule && !o.observers.on()
-	m.plain = bare && rule.mode == ModeEnforce && !(rule.deadline && rule.Deadline.Feasibility == deadline.FeasibilityAll)
+	m.plain = bare && rule.mode == ModeEnforce && (!rule.deadline || rule.Deadline.Feasibility != deadline.FeasibilityAll)
 	mem, ok := ch.memory.Load(name)
 	if !ok {
 		mem, _ = ch.memory.LoadOrStore(name, new(memory))

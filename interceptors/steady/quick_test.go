@@ -59,7 +59,7 @@ func TestTheQuickWayIsTheSame(t *testing.T) {
 func play(t *testing.T, rule steady.Rule, seed uint64, opts ...steady.Option) string {
 	var text strings.Builder
 	synctest.Test(t, func(t *testing.T) {
-		rng := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test repeats
+		rng := rand.New(rand.NewPCG(seed, 0))
 		events := new(recorder)
 		s := newStub(func(int) answer {
 			a := answer{after: time.Duration(rng.IntN(40)) * time.Millisecond, from: []string{"", "a", "b"}[rng.IntN(3)]}
