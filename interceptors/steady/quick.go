@@ -64,8 +64,8 @@ type first struct {
 	wire  *wire
 	token breaker.Token
 	start time.Time
-	ended time.Time // zero: nobody needs to know
-	over  bool      // the token was ended, or is another's now
+	took  time.Duration // of a success, if somebody needs to know
+	over  bool          // the token was ended, or is another's now
 }
 
 // run makes the attempt, and accounts for its end if that is a success.
@@ -95,18 +95,21 @@ func (f *first) run(ctx context.Context, ch *channel, m *method, name string, re
 		return err
 	}
 	learns := m.breaker != nil || m.rule.deadline
-	if learns || ch.out.observers.on() {
-		f.ended = f.start.Add(time.Since(f.start))
+	if !learns && !ch.out.observers.on() {
+		return nil
 	}
+	f.took = time.Since(f.start)
+	if !learns {
+		return nil
+	}
+	ended := f.start.Add(f.took)
 	if m.breaker != nil {
 		if w.peer.Addr != nil && w.att.Endpoints() == 0 {
-			ch.seen.success(f.ended, w.peer.Addr)
+			ch.seen.success(ended, w.peer.Addr)
 		}
-		f.token.End(f.ended, breaker.Outcome{Result: breaker.Success, Duration: f.ended.Sub(f.start)})
+		f.token.End(ended, breaker.Outcome{Result: breaker.Success, Duration: f.took})
 	}
-	if learns {
-		m.memory.learned.Observe(f.ended, f.ended.Sub(f.start))
-	}
+	m.memory.learned.Observe(ended, f.took)
 	return nil
 }
 
@@ -141,7 +144,7 @@ func (f *first) tell(ctx context.Context, ch *channel, m *method, name string, r
 		}
 		return
 	}
-	took := f.ended.Sub(f.start)
+	took := f.took
 	e := successes.Get().(*successEvents)
 	a := &e.attempt
 	a.About, a.Number, a.Picked, a.Addr = m.about, 1, f.wire.att.Picked(), f.wire.peer.Addr
