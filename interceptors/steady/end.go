@@ -98,7 +98,7 @@ func (c *call) handOver(t *try) {
 		return
 	}
 	for _, o := range c.asked.header {
-		*o.HeaderAddr = t.header
+		*o.HeaderAddr = *t.header
 	}
 	for _, o := range c.asked.trailer {
 		*o.TrailerAddr = t.trailer
