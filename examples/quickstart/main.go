@@ -8,9 +8,8 @@
 // It takes about 17 seconds, tells its progress on stderr, and exits with 0; with 130 after Ctrl-C, which
 // stops it cleanly at any time; with 1 on an error.
 //
-// client.go and server.go are what to copy; orders.yaml says the rules as a document. guide.go writes the usual
-// advice on breakers, retries and timeouts down as rules, and the tests beside it show each of its numbers at its
-// second.
+// client.go, server.go and orders.yaml, the rules, are what to copy. guide.go writes the usual advice on breakers,
+// retries and timeouts down as rules, and the tests beside it show each of its numbers at its second.
 package main
 
 import (
