@@ -136,3 +136,28 @@ func TestAnInboundThatOnlyObservesStopsNobody(t *testing.T) {
 		})
 	}
 }
+
+// TestTheReserveIsKeptBackFromTheCap: what the server's own rule cut is the budget of the calls below.
+func TestTheReserveIsKeptBackFromTheCap(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		s := always(answer{from: "a"})
+		c := newClient(t, s, []steady.Rule{{Methods: []string{""}, Deadline: &deadline.Config{}}})
+		in, err := steady.NewInbound([]steady.Rule{{Methods: []string{""}, Deadline: &deadline.Config{Default: time.Second, Max: 2 * time.Second}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, _ := in.Interceptors()
+		for i, tt := range []struct {
+			ctx  context.Context
+			want time.Duration
+		}{{within(t, time.Minute), 1900 * time.Millisecond}, {t.Context(), 950 * time.Millisecond}} {
+			_, err := server(tt.ctx, &req{}, &grpc.UnaryServerInfo{FullMethod: get}, func(ctx context.Context, _ any) (any, error) { return c.call(ctx, get) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.attempts()[i].deadline; got != tt.want {
+				t.Errorf("the call below got %v, want %v", got, tt.want)
+			}
+		}
+	})
+}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/grpcsteady/steady/interceptors/breaker"
 	"github.com/grpcsteady/steady/interceptors/deadline"
+	"github.com/grpcsteady/steady/interceptors/retry"
 	"github.com/grpcsteady/steady/interceptors/steady"
 	"github.com/grpcsteady/steady/interceptors/steadytest"
 )
@@ -111,7 +112,8 @@ func TestObserveLeavesStreamsAlone(t *testing.T) {
 func TestModesKeepTheMemoryOfABreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := always(answer{err: unavailable("down"), from: "a"})
-		c := newClient(t, s, breakerRule(countOnly), steady.WithMode(steady.ModeObserve))
+		rec := new(recorder)
+		c := newClient(t, s, breakerRule(countOnly), steady.WithMode(steady.ModeObserve), steady.WithObserver(rec))
 		set := func(m steady.Mode) {
 			t.Helper()
 			if err := c.out.SetMode(m); err != nil {
@@ -134,6 +136,28 @@ func TestModesKeepTheMemoryOfABreaker(t *testing.T) {
 		set(steady.ModeEnforce)
 		if _, err := c.call(t.Context(), get); !errors.Is(err, breaker.ErrOpen) {
 			t.Errorf("%v, want the breaker still open", err)
+		}
+		if told := of[steady.BreakerChanged](rec); len(told) != 1 || told[0].WouldHave {
+			t.Errorf("%+v, want one change, in force", told)
+		}
+	})
+}
+
+// TestObserveTellsNoRetryOfWhatWouldBeRefused: an attempt that would not have been made is not followed by another,
+// even if it would have been cut.
+func TestObserveTellsNoRetryOfWhatWouldBeRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := new(recorder)
+		door := gateFunc(func(context.Context) (func(error), error) { return nil, errors.New("closed") })
+		c := newClient(t, always(answer{from: "a", after: time.Second}), []steady.Rule{{
+			Methods: []string{""}, Mode: steady.ModeObserve, Retry: &retry.Config{}, Deadline: &deadline.Config{AttemptTimeout: 50 * time.Millisecond},
+		}}, wide, steady.WithGate("door", door), steady.WithObserver(rec))
+		if _, err := c.call(t.Context(), get); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := len(of[steady.Retried](rec)); n != 0 {
+			t.Errorf("%d retries told", n)
 		}
 	})
 }
