@@ -28,6 +28,13 @@ func (m *Metrics) Observe(e steady.Event) {
 		s := m.series(&e.About)
 		m.count(&s.calls, m.calls, s, e.Code)
 		s.callSeconds.Observe(e.Duration.Seconds())
+		if e.Attempts > 1 {
+			result := "failed"
+			if e.Code == codes.OK && !e.FellBack {
+				result = "recovered"
+			}
+			m.retried.WithLabelValues(s.channel, s.method, result).Inc()
+		}
 		if e.Elsewhere > 0 {
 			m.elsewhere.WithLabelValues(s.channel, s.method).Add(float64(e.Elsewhere))
 		}

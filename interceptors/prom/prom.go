@@ -13,6 +13,7 @@
 //	steady_attempt_duration_seconds{channel,method}        histogram
 //	steady_retries_total{channel,method,code,mode}         counter, by the code that was retried
 //	steady_retries_elsewhere_total{channel,method}         counter, attempts sent to an endpoint not tried before
+//	steady_retried_calls_total{channel,method,result}      counter, calls of several attempts, result is recovered or failed
 //	steady_retry_stopped_total{channel,method,reason}      counter, failed calls by why no further attempt was made
 //	steady_retry_backoff_seconds{channel,method}           histogram, waits before attempts
 //	steady_refused_total{channel,method,gate,mode}         counter
@@ -57,7 +58,8 @@ type Metrics struct {
 	buckets []float64
 
 	calls, attempts                          *prometheus.CounterVec
-	retries, elsewhere, stopped, refused     *prometheus.CounterVec
+	retries, retried, elsewhere              *prometheus.CounterVec
+	stopped, refused                         *prometheus.CounterVec
 	cuts, fallbacks, faults                  *prometheus.CounterVec
 	transitions, reloads                     *prometheus.CounterVec
 	callSeconds, attemptSeconds, waitSeconds *prometheus.HistogramVec
@@ -93,6 +95,7 @@ func New(opts ...Option) *Metrics {
 	m.calls = counter("steady_calls_total", "Calls that ended, by the code their callers got.", "channel", "method", "code")
 	m.attempts = counter("steady_attempts_total", "Attempts that ended, by code.", "channel", "method", "code")
 	m.retries = counter("steady_retries_total", "Attempts that were followed by another, by their code.", "channel", "method", "code", "mode")
+	m.retried = counter("steady_retried_calls_total", "Calls of more than one attempt, by whether the last attempt succeeded.", "channel", "method", "result")
 	m.elsewhere = counter("steady_retries_elsewhere_total", "Attempts sent to an endpoint that the call had not tried before.", "channel", "method")
 	m.stopped = counter("steady_retry_stopped_total", "Failed calls by the reason for which no further attempt was made.", "channel", "method", "reason")
 	m.refused = counter("steady_refused_total", "Attempts that a gate did not admit.", "channel", "method", "gate", "mode")
