@@ -17,7 +17,7 @@ func TestAClosedConnectionLeavesNothingBehind(t *testing.T) {
 	b := o.bind(nil)
 	var oldest, before, open *grpc.ClientConn
 	for range 20 {
-		before, open = open, nil
+		before = open
 		if open, err = grpc.NewClient("passthrough:///x", grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
 			t.Fatal(err)
 		}

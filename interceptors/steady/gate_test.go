@@ -204,3 +204,20 @@ func TestARefusedStreamHoldsNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestAGateHasNoWordForPerhaps: UNKNOWN is a failure to it, where the rule's breaker takes it for its ratio only.
+func TestAGateHasNoWordForPerhaps(t *testing.T) {
+	var told error
+	gate := gateFunc(func(context.Context) (func(error), error) { return func(err error) { told = err }, nil })
+	c := newClient(t, always(answer{err: status.Error(codes.Unknown, "oops"), from: "a"}), breakerRule(countOnly), steady.WithGate("learn", gate))
+	for range 9 {
+		_, err := c.call(t.Context(), get)
+		wantCode(t, err, codes.Unknown)
+	}
+	if told == nil || errors.Is(told, context.Canceled) {
+		t.Errorf("the gate was told %v", told)
+	}
+	if got := state(t, c.out); got != breaker.Closed {
+		t.Errorf("breaker %v", got)
+	}
+}

@@ -161,3 +161,28 @@ func TestObserveTellsNoRetryOfWhatWouldBeRefused(t *testing.T) {
 		}
 	})
 }
+
+// TestOptionsUnderObservation: a call gets what it would get without us, which knows none of these options, and the
+// very error that gRPC returned.
+func TestOptionsUnderObservation(t *testing.T) {
+	for _, mode := range []steady.Mode{steady.ModeObserve, steady.ModeOff} {
+		t.Run(mode.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				want := unavailable("down")
+				s := always(answer{err: want, from: "a", after: time.Second})
+				c := newClient(t, s, []steady.Rule{{Methods: []string{""}, Mode: mode, Retry: &retry.Config{MaxAttempts: 1}}}, wide)
+				start := time.Now()
+				_, err := c.call(t.Context(), get, steady.Timeout(time.Millisecond), steady.MaxAttempts(5), steady.Idempotent())
+				if err != want { //nolint:errorlint // this very value
+					t.Errorf("%#v, want what gRPC returned", err)
+				}
+				if _, err := c.call(t.Context(), get); err != want { //nolint:errorlint // this very value
+					t.Errorf("%#v, want what gRPC returned", err)
+				}
+				if took := time.Since(start); took != 2*time.Second || len(s.attempts()) != 2 {
+					t.Errorf("two calls took %v and %d attempts", took, len(s.attempts()))
+				}
+			})
+		})
+	}
+}
