@@ -48,3 +48,23 @@ func TestOneRuleForTenThousandMethods(t *testing.T) {
 		t.Errorf("%d breakers and %d rules after all were dropped", len(snap.Channels[0].Breakers), len(snap.Rules))
 	}
 }
+
+// TestStrangersKeepTheirNames: methods beyond those that have state of their own share it, and are still told apart
+// in events, stories and errors; only for labels are they no good.
+func TestStrangersKeepTheirNames(t *testing.T) {
+	rec := new(recorder)
+	c := newClient(t, always(answer{err: unavailable("x"), from: "a"}), nil, steady.WithObserver(rec))
+	const strangers = 1100
+	for i := range strangers {
+		_, _ = c.call(t.Context(), fmt.Sprintf("/stranger%d/M", i))
+	}
+	ended := of[steady.CallEnded](rec)
+	for i, e := range ended {
+		if want := fmt.Sprintf("/stranger%d/M", i); e.Method != want || e.Known {
+			t.Fatalf("call %d is told of as %q, known %v", i, e.Method, e.Known)
+		}
+	}
+	if len(ended) != strangers || ended[strangers-1].Memo != ended[strangers-2].Memo || ended[0].Memo == ended[1].Memo {
+		t.Errorf("%d calls told", len(ended))
+	}
+}

@@ -21,7 +21,8 @@ type monitor struct {
 	addr string
 	cmd  *exec.Cmd
 	log  string
-	done chan error
+	done chan struct{} // closed when it has ended
+	end  error         // how; written before done is closed
 }
 
 func startPrometheus(ctx context.Context, program, dir, target string) (*monitor, error) {
@@ -34,7 +35,7 @@ func startPrometheus(ctx context.Context, program, dir, target string) (*monitor
 	if err != nil {
 		return nil, err
 	}
-	p := &monitor{addr: lis.Addr().String(), log: filepath.Join(dir, "prometheus.log"), done: make(chan error, 1)}
+	p := &monitor{addr: lis.Addr().String(), log: filepath.Join(dir, "prometheus.log"), done: make(chan struct{})}
 	if err := lis.Close(); err != nil {
 		return nil, err
 	}
@@ -42,12 +43,15 @@ func startPrometheus(ctx context.Context, program, dir, target string) (*monitor
 	if err != nil {
 		return nil, err
 	}
-	p.cmd = exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "tsdb"), "--web.listen-address="+p.addr) //nolint:gosec,noctx // the program that the caller named; it is ended by stop
+	p.cmd = exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "tsdb"), "--web.listen-address="+p.addr) //nolint:noctx // the program that the caller named; it is ended by stop
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	if err := p.cmd.Start(); err != nil {
 		return nil, errors.Join(err, out.Close())
 	}
-	go func() { p.done <- errors.Join(p.cmd.Wait(), out.Close()) }()
+	go func() {
+		defer close(p.done)
+		p.end = errors.Join(p.cmd.Wait(), out.Close())
+	}()
 	return p, nil
 }
 
@@ -73,10 +77,9 @@ func (p *monitor) waitFor(ctx context.Context, expression string) error {
 		}
 		select {
 		case <-tick.C:
-		case end := <-p.done:
-			p.done <- end
+		case <-p.done:
 			text, _ := os.ReadFile(p.log)
-			return fmt.Errorf("prometheus has ended: %v\n%s", end, text)
+			return fmt.Errorf("prometheus has ended: %w\n%s", p.end, text)
 		case <-ctx.Done():
 			return errors.Join(fmt.Errorf("waiting for %s: %w", expression, ctx.Err()), err)
 		}

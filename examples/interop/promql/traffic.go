@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,8 +33,7 @@ import (
 // observes, which fails as well.
 const (
 	answered  = 7
-	getCalls  = answered + 3
-	calls     = getCalls + 2.0
+	calls     = answered + 3 + 2.0
 	attempts  = answered + 2 + 2 + 2 + 1.0 // of Get and Post; whether there is one of Put is up to its breaker
 	attemptIs = 50 * time.Millisecond
 )
@@ -83,8 +83,8 @@ func startTraffic(ctx context.Context) (*traffic, error) {
 	var ends []func()
 	t := &traffic{stop: func() {
 		cancel()
-		for i := len(ends) - 1; i >= 0; i-- {
-			ends[i]()
+		for _, end := range slices.Backward(ends) {
+			end()
 		}
 		wg.Wait()
 	}}
@@ -158,11 +158,10 @@ func startTraffic(ctx context.Context) (*traffic, error) {
 
 // round makes the calls of a round, one after the other, and waits for none that hangs longer than it must.
 func round(ctx context.Context, c echov1.EchoClient) {
-	for i := range getCalls {
-		text := ""
-		if i >= answered {
-			text = []string{"once", "fail", "hang"}[i-answered]
-		}
+	for range answered {
+		_, _ = c.Get(ctx, &echov1.EchoRequest{})
+	}
+	for _, text := range []string{"once", "fail", "hang"} {
 		_, _ = c.Get(ctx, &echov1.EchoRequest{Text: text})
 	}
 	_, _ = c.Put(ctx, &echov1.EchoRequest{})
