@@ -186,3 +186,44 @@ func TestOptionsUnderObservation(t *testing.T) {
 		})
 	}
 }
+
+// TestATimeoutOfAStreamUnderObservation cuts nothing.
+func TestATimeoutOfAStreamUnderObservation(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		rules := streamRule()
+		rules[0].Mode = steady.ModeObserve
+		fleet := steadytest.NewFleet(t, steadytest.Replicas("a"))
+		s, err := echov1.NewEchoClient(dial(fleet, outbound(t, rules))).Chat(within(t, time.Minute), steady.Timeout(time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			sendAll(t, s, &req{Text: "x"}, 1)
+			if _, err := s.Recv(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// TestAnAttemptThatWouldHaveBeenCutIsOver: what it ends with later is no reason for another would-have retry, and no
+// second failure.
+func TestAnAttemptThatWouldHaveBeenCutIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := new(recorder)
+		c := newClient(t, always(answer{from: "a", after: time.Second, err: unavailable("late")}), []steady.Rule{{
+			Methods: []string{""}, Mode: steady.ModeObserve, Retry: &retry.Config{}, Breaker: &breaker.Config{},
+			Deadline: &deadline.Config{AttemptTimeout: 50 * time.Millisecond},
+		}}, wide, steady.WithObserver(rec))
+		_, err := c.call(t.Context(), get)
+		wantCode(t, err, codes.Unavailable)
+		told := of[steady.Retried](rec)
+		if len(told) != 1 || told[0].Code != codes.DeadlineExceeded {
+			t.Errorf("%d retries told, first %+v; want that of the cut alone", len(told), told[0])
+		}
+		if b := c.out.Snapshot().Channels[0].Breakers[0]; b.Calls != 1 || b.Failures != 1 {
+			t.Errorf("%+v, want one failure", b)
+		}
+	})
+}
