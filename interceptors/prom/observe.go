@@ -15,6 +15,13 @@ func (m *Metrics) Observe(e steady.Event) {
 	case *steady.CallEnded:
 		s := m.series(&e.About)
 		s.ended(&s.calls, e.Code, e.Duration)
+		if e.Attempts > 1 {
+			result := "failed"
+			if e.Code == codes.OK && !e.FellBack {
+				result = "recovered"
+			}
+			m.retried.WithLabelValues(s.channel, s.method, result).Inc()
+		}
 		if e.Elsewhere > 0 {
 			m.elsewhere.WithLabelValues(s.channel, s.method).Add(float64(e.Elsewhere))
 		}

@@ -14,6 +14,7 @@
 //	steady_attempt_duration_seconds{channel,method}        histogram
 //	steady_retries_total{channel,method,code,mode}         counter, by the code that was retried
 //	steady_retries_elsewhere_total{channel,method}         counter, attempts sent to an endpoint not tried before
+//	steady_retried_calls_total{channel,method,result}      counter, calls of several attempts, result is recovered or failed
 //	steady_retry_stopped_total{channel,method,reason}      counter, failed calls by why no further attempt was made
 //	steady_retry_backoff_seconds{channel,method}           histogram, waits before attempts
 //	steady_refused_total{channel,method,gate,mode}         counter
@@ -63,11 +64,12 @@ type Metrics struct {
 	calls, attempts             *prometheus.Desc
 	callSeconds, attemptSeconds *prometheus.Desc
 
-	retries, elsewhere, stopped, refused *prometheus.CounterVec
-	cuts, fallbacks, faults              *prometheus.CounterVec
-	transitions, reloads                 *prometheus.CounterVec
-	waitSeconds                          *prometheus.HistogramVec
-	vectors                              []prometheus.Collector
+	retries, retried, elsewhere *prometheus.CounterVec
+	stopped, refused            *prometheus.CounterVec
+	cuts, fallbacks, faults     *prometheus.CounterVec
+	transitions, reloads        *prometheus.CounterVec
+	waitSeconds                 *prometheus.HistogramVec
+	vectors                     []prometheus.Collector
 
 	state, ratio, budget *prometheus.Desc
 
@@ -103,6 +105,7 @@ func New(opts ...Option) *Metrics {
 	m.calls = prometheus.NewDesc("steady_calls_total", "Calls that ended, by the code their callers got.", []string{"channel", "method", "code"}, nil)
 	m.attempts = prometheus.NewDesc("steady_attempts_total", "Attempts that ended, by code.", []string{"channel", "method", "code"}, nil)
 	m.retries = counter("steady_retries_total", "Attempts that were followed by another, by their code.", "channel", "method", "code", "mode")
+	m.retried = counter("steady_retried_calls_total", "Calls of more than one attempt, by whether the last attempt succeeded.", "channel", "method", "result")
 	m.elsewhere = counter("steady_retries_elsewhere_total", "Attempts sent to an endpoint that the call had not tried before.", "channel", "method")
 	m.stopped = counter("steady_retry_stopped_total", "Failed calls by the reason for which no further attempt was made.", "channel", "method", "reason")
 	m.refused = counter("steady_refused_total", "Attempts that a gate did not admit.", "channel", "method", "gate", "mode")
