@@ -55,7 +55,10 @@ func (t *try) refuse(gate string, err error, after time.Duration) bool {
 // conclude tells breaker, gates and memory how the attempt ended.
 func (t *try) conclude(v Verdict, e ending, err error, at time.Time) {
 	c := t.c
-	t.teach(v, e, at)
+	t.teach(v, e, at) // what the endpoint did, whatever a rule that observes would have done
+	if t.wouldRefuse {
+		v = VerdictNothing // were the rule enforced, the attempt would not have been made
+	}
 	source := ""
 	if v == VerdictFailure || v == VerdictSuspect {
 		if source = t.att.Picked(); !e.would {
