@@ -3,11 +3,16 @@ package steady
 import (
 	"context"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"github.com/grpcsteady/steady/interceptors/breaker"
 )
@@ -47,19 +52,45 @@ type leg struct {
 	grpc.ClientStream
 	s      *stream
 	try    *try
-	codec  *replayCodec // nil: nothing is kept
-	cancel context.CancelFunc
+	codec  *replayCodec       // nil: nothing is kept
+	ctx    *legContext        // nil: nobody but the caller can end it
+	cancel context.CancelFunc // of the call's deadline
+	dog    *watchdog          // nil: its rule has no limits for it
 
-	claimed  atomic.Bool   // somebody accounts for its end
-	opened   atomic.Bool   // its end is told through ended
-	finished chan struct{} // closed when gRPC has told its end
-	result   error         // which it was
+	state    atomic.Uint32          // legOpen, legAnswered or legOver
+	cut      atomic.Pointer[cut]    // why it was ended here
+	thrown   atomic.Pointer[thrown] // what an interceptor below threw while messages were sent again
+	claimed  atomic.Bool            // somebody accounts for its end
+	opened   atomic.Bool            // its end is told through ended
+	told     atomic.Bool            // gRPC has told an end; where something below opens several streams, the first one
+	finished chan struct{}          // closed when gRPC has told its end
+	result   error                  // which it was
+
+	// Written by gRPC until finished is closed.
+	header  metadata.MD
+	trailer metadata.MD
+	peer    peer.Peer
+
+	mu      sync.Mutex  // guards what follows
+	gone    bool        // its end is accounted for
+	unwatch func() bool // ends the watch over the caller's context
 
 	// Guarded by turn.
 	sent   int // messages of those kept that were sent on it
 	closed bool
 	broken bool // it takes no more messages
 }
+
+// What has become of a leg: it has answered, and then no other may take its place; or its time is up or another
+// one takes its place, and then nothing it says counts any more. One of the two comes first.
+const (
+	legOpen uint32 = iota
+	legAnswered
+	legOver
+)
+
+// answered reports whether a message of the server was delivered.
+func (l *leg) answered() bool { return l.state.Load() == legAnswered || l.try.began.Load() }
 
 // stream is the interceptor of a channel for streams.
 func (b *binding) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, name string,
@@ -141,6 +172,8 @@ func (s *stream) attempt(t *try) (l *leg) {
 		return nil
 	}
 	if t.err = s.open(opening); t.err != nil {
+		t.err, t.cut = opening.explain(t.err), opening.cut.Load()
+		opening.receive()
 		t.settle()
 		return nil
 	}
@@ -156,13 +189,25 @@ func (s *stream) open(l *leg) (err error) {
 			return err
 		}
 	}
-	opts := t.own(make([]grpc.CallOption, 0, len(c.opts)+5))
-	opts = append(opts, onFinish(l.finish))
+	opts := append(make([]grpc.CallOption, 0, len(c.opts)+5), c.opts...)
+	opts = append(opts, grpc.Trailer(&l.trailer), grpc.Peer(&l.peer), onFinish(l.finish))
+	if c.asked != nil && len(c.asked.header) > 0 {
+		opts = append(opts, grpc.Header(&l.header))
+	}
 	if s.keeps {
-		l.codec = &replayCodec{CodecV2: s.codec, name: s.name}
+		l.codec = &replayCodec{CodecV2: s.codec, name: s.name, leg: l}
 		opts = append(opts, grpc.ForceCodecV2(l.codec))
 	}
-	l.ClientStream, err = s.opener(t.wire, s.desc, c.cc, c.name, opts...)
+	l.watch()
+	ctx := context.Context(t.wire)
+	if s.keeps || l.dog != nil && c.rule.mode == ModeEnforce {
+		l.ctx = newLegContext(t.wire)
+		ctx = l.ctx
+	}
+	l.ClientStream, err = s.opener(ctx, s.desc, c.cc, c.name, opts...)
+	if l.dog != nil {
+		l.dog.opened()
+	}
 	return err
 }
 
@@ -177,35 +222,59 @@ func (s *stream) start(l *leg) {
 	l.opened.Store(true)
 	select {
 	case <-l.finished:
-		l.ended()
+		l.ended(l.result)
 	default:
 	}
 	if s.keeps && l.try.att.Number > 1 {
-		go func() {
-			s.turn <- struct{}{}
-			_ = s.send(s.leg.Load()) // whoever receives learns of its end
-			s.yield()
-		}()
+		go s.replay()
 	}
 }
 
-// finish is told the end of a leg by gRPC, on whatever goroutine it ends.
+// finish is told the end of a leg by gRPC, on whatever goroutine it ends. An interceptor below may open several
+// streams for one leg, and then it is told several ends, of which only the caller's own is sure to be the last.
 func (l *leg) finish(err error) {
-	l.result = err
-	close(l.finished)
+	if l.told.CompareAndSwap(false, true) {
+		l.result = err
+		close(l.finished)
+	}
 	if l.opened.Load() {
-		l.ended()
+		l.ended(err)
 	}
 }
 
-// ended accounts for the end of a leg that gRPC told of, unless a call of the application's is about to learn of
-// it and may make another attempt: gRPC ends a stream beside the application only when its context or its
-// connection ends.
-func (l *leg) ended() {
-	if l.s.final.Load() == l || l.try.wire.Err() != nil || canceled(l.result) {
+// ended accounts for the end of a leg that came beside the application: gRPC ends a stream so when its context or
+// its connection ends. Any other end is one that a call of the application's is about to learn of, which may make
+// another attempt; if there is no such call, it is accounted for when the caller's context ends.
+func (l *leg) ended(err error) {
+	if l.try.wire.Err() != nil || canceled(err) && closed(l.s.call.cc) {
+		if l.claimed.CompareAndSwap(false, true) {
+			_ = l.last(err)
+		}
+		return
+	}
+	if err == nil {
+		return // a message or an end of the stream is on its way to the application
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone || l.unwatch != nil {
+		return
+	}
+	l.unwatch = context.AfterFunc(l.try.wire, func() {
+		if l.claimed.CompareAndSwap(false, true) {
+			_ = l.last(err)
+		}
+	})
+}
+
+// noticed accounts for the end of a committed leg that gRPC has told, when a call of the application's has met it.
+func (l *leg) noticed() {
+	select {
+	case <-l.finished:
 		if l.claimed.CompareAndSwap(false, true) {
 			_ = l.last(l.result)
 		}
+	default: // an interceptor below may go on
 	}
 }
 
@@ -223,9 +292,17 @@ func (l *leg) over(err error) error {
 // last accounts for the end of a leg and of the call. The caller has claimed it.
 func (l *leg) last(err error) error {
 	s := l.s
+	orderly := false
+	defer func() {
+		if !orderly {
+			s.broke(l)
+		}
+	}()
 	l.conclude(err, s.call.rule.mode == ModeEnforce)
 	_, last, err := s.call.after(l.try) // a committed attempt is the last
-	return s.end(l, last, err)
+	err = s.end(l, last, err)
+	orderly = true
+	return err
 }
 
 // conclude makes the account of the attempt.
@@ -234,34 +311,91 @@ func (l *leg) conclude(err error, committed bool) {
 	if err == io.EOF { //nolint:errorlint // gRPC's word for success is this very value
 		err = nil
 	}
+	err = l.explain(err)
 	t.err, t.committed = err, committed || t.began.Load()
+	if err != nil {
+		t.cut = l.cut.Load()
+	}
+	l.receive()
 	l.stop()
 	t.settle()
 }
 
+// explain returns an error of a leg as the application gets it: where the leg was ended here, with the reason.
+func (l *leg) explain(err error) error {
+	if c := l.cut.Load(); c != nil && err != nil && err != io.EOF { //nolint:errorlint // as above
+		return c.err
+	}
+	return err
+}
+
+// receive takes over what gRPC has received besides messages. It may still be writing if it has not told the end,
+// since something below ended the leg in its place.
+func (l *leg) receive() {
+	select {
+	case <-l.finished:
+		l.try.header, l.try.trailer, l.try.peer = l.header, l.trailer, l.peer
+	default:
+	}
+}
+
+// stop ends what a leg still has going, among it the stream of gRPC's if something below has made an end of its own.
 func (l *leg) stop() {
+	l.mu.Lock()
+	l.gone = true
+	if l.unwatch != nil {
+		l.unwatch()
+	}
+	l.mu.Unlock()
+	if l.dog != nil {
+		l.dog.stop()
+	}
+	if l.ctx != nil {
+		l.ctx.cancel(context.Canceled)
+	}
 	if l.cancel != nil {
 		l.cancel()
 	}
 }
 
-// end ends the call. Without a leg that could answer the application, none was opened at last.
+// end ends the call. Without a leg that could answer the application, none was opened at last. The stream is
+// committed first: what is told of the end may ask it for its trailer.
 func (s *stream) end(l *leg, last *try, err error) error {
 	defer close(s.done)
-	s.err = s.call.end(last, err)
 	if l == nil {
 		l = &leg{s: s, try: last, broken: true}
-		l.ClientStream = ended{s: s, ctx: s.call.ctx}
+		l.ClientStream = ended{s: s, ctx: s.call.ctx, trailer: last.trailer}
 		l.claimed.Store(true)
 		s.leg.Store(l)
 	}
 	s.commit(l)
+	s.err = err // if somebody below throws
+	s.err = s.call.end(last, err)
 	return s.err
+}
+
+// broke ends a call in whose account code of somebody else's panicked, or left the goroutine: nothing waits for
+// it any more, and it is told as far as it can be.
+func (s *stream) broke(l *leg) {
+	select {
+	case <-s.done:
+		return
+	default:
+	}
+	last := s.call.last
+	if last == nil {
+		last = l.try
+	}
+	err := last.err
+	if err == nil {
+		err = status.Error(codes.Internal, "steady: a panic ended the stream")
+	}
+	_ = s.end(l, last, err)
 }
 
 // again decides what follows a leg that failed before the stream was committed, and reports whether there is
 // another one now, or will be none.
-func (s *stream) again(l *leg, err error) bool {
+func (s *stream) again(l *leg, err error) (more bool) {
 	s.drive <- struct{}{}
 	defer func() { <-s.drive }()
 	if s.leg.Load() != l {
@@ -271,13 +405,22 @@ func (s *stream) again(l *leg, err error) bool {
 		_ = l.over(err)
 		return false
 	}
-	l.conclude(err, l.codec.answered.Load())
+	orderly := false
+	defer func() {
+		if !orderly {
+			s.broke(l)
+		}
+	}()
+	l.state.CompareAndSwap(legOpen, legOver) // it delivers nothing from now on, if it has not already
+	l.conclude(err, l.answered())
 	next, last, err := s.call.after(l.try)
 	if next == nil {
 		_ = s.end(l, last, err)
-		return false
+	} else {
+		more = s.advance(next)
 	}
-	return s.advance(next)
+	orderly = true
+	return more
 }
 
 // commit gives the stream of a leg to the application for good. drive is held, or the call is over.

@@ -1,0 +1,295 @@
+package steady
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/grpcsteady/steady/interceptors/deadline"
+	"github.com/grpcsteady/steady/interceptors/retry"
+)
+
+// watchdog ends a leg that lets the application wait for too long: for its first message, for the next one, or
+// in a SendMsg. It has one timer and no goroutine. Messages do not touch the timer, nor do they read the clock
+// but for one between two of its ticks; the timer looks at what they have counted, an eighth of the limit apart.
+type watchdog struct {
+	leg  *leg
+	asks bool // the application may send more than one message
+
+	first, idle, write time.Duration // the limits; zero: none
+
+	start    time.Time // when the leg was opened; times below are since then
+	receives waits     // once the first message is there
+	sends    waits
+	sent     atomic.Int64 // when a message was sent last while somebody waited for the first answer; 0: nothing was sent
+
+	mu      sync.Mutex // guards what follows
+	timer   *time.Timer
+	stopped bool
+	opening bool // gRPC is still opening the leg
+	waiting int  // calls that wait for the first answer: RecvMsg and Header
+	since   time.Duration
+}
+
+// parts is how finely a limit is divided: a cut comes at most one part too late.
+const parts = 8
+
+// watch starts the watchdog of a leg that is about to be opened, if its rule has limits for it.
+func (l *leg) watch() {
+	c := &l.s.call
+	if !c.rule.deadline {
+		return
+	}
+	cfg := c.rule.Deadline
+	d := &watchdog{
+		leg: l, asks: l.s.desc.ClientStreams, first: max(cfg.FirstMessage, 0), idle: cfg.Idle, write: cfg.Send,
+		start: time.Now(), opening: true,
+	}
+	tick := d.tick()
+	if d.first > 0 && (tick == 0 || d.first < tick) {
+		tick = d.first
+	}
+	if tick == 0 {
+		return
+	}
+	d.receives.note.Store(true)
+	d.sends.note.Store(true)
+	l.dog = d
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.timer = time.AfterFunc(tick, d.fire)
+}
+
+// tick returns how often to look at what messages have counted; 0: never.
+func (d *watchdog) tick() time.Duration {
+	switch tick := min(d.idle, d.write); {
+	case d.idle == 0 && d.write == 0:
+		return 0
+	case tick == 0:
+		return max(max(d.idle, d.write)/parts, 1)
+	default:
+		return max(tick/parts, 1)
+	}
+}
+
+// opened notes that gRPC has opened the leg.
+func (d *watchdog) opened() {
+	d.mu.Lock()
+	d.opening = false
+	d.mu.Unlock()
+}
+
+func (d *watchdog) stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stopped = true
+	d.timer.Stop()
+}
+
+// enter notes that the application waits for the first answer, and leave that it does no longer.
+func (d *watchdog) enter() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiting++; d.waiting == 1 {
+		d.since = time.Since(d.start)
+	}
+}
+
+func (d *watchdog) leave() {
+	d.mu.Lock()
+	d.waiting--
+	d.mu.Unlock()
+}
+
+// asked notes that the application has sent something before it had an answer: the server may have been waiting
+// for just that.
+func (d *watchdog) asked() {
+	if d.first == 0 || !d.asks || d.leg.answered() {
+		return
+	}
+	d.mu.Lock()
+	waiting := d.waiting > 0
+	d.mu.Unlock()
+	if waiting || d.sent.Load() == 0 {
+		d.sent.Store(max(int64(time.Since(d.start)), 1))
+	}
+}
+
+// fire looks after the leg, and decides when to do so again.
+func (d *watchdog) fire() {
+	d.mu.Lock()
+	if d.stopped {
+		d.mu.Unlock()
+		return
+	}
+	now := time.Since(d.start)
+	next, found := time.Duration(0), (*cut)(nil)
+	look := func(due, limit, tick time.Duration, origin deadline.Origin, what string) {
+		if due <= now {
+			if found == nil {
+				found = newCut(origin, limit, what)
+			}
+			return
+		}
+		if wait := min(due-now, tick); next == 0 || wait < next {
+			next = wait
+		}
+	}
+	if d.first > 0 && !d.leg.answered() {
+		look(d.firstDue(now), d.first, d.first, deadline.OriginFirstMessage, "no response message")
+	}
+	if d.idle > 0 {
+		look(d.receives.due(now, d.idle), d.idle, d.tick(), deadline.OriginIdle, "no further response message")
+	}
+	if d.write > 0 {
+		look(d.sends.due(now, d.write), d.write, d.tick(), deadline.OriginSend, "a message could not be sent")
+	}
+	if found == nil {
+		if next > 0 {
+			d.timer.Reset(next)
+		}
+		d.mu.Unlock()
+		return
+	}
+	d.stopped = true
+	d.mu.Unlock()
+	d.leg.outOfTime(found, d.start.Add(now))
+}
+
+// firstDue returns when the first message is overdue, as far as can be told now. Nobody waits for it while the
+// application does something else: it may have arrived long ago. mu is held.
+func (d *watchdog) firstDue(now time.Duration) time.Duration {
+	sent := time.Duration(d.sent.Load())
+	switch {
+	case d.opening:
+		return d.first
+	case d.asks && (sent == 0 || d.waiting == 0):
+		return now + d.first
+	case d.asks:
+		return max(sent, d.since) + d.first
+	case d.waiting == 0:
+		return max(d.first, now+d.first/parts+1)
+	default:
+		return max(d.first, d.since+d.first/parts)
+	}
+}
+
+// waits counts the calls of one kind, of which there is one at a time.
+type waits struct {
+	turns atomic.Uint64 // odd: one is under way
+	note  atomic.Bool   // the next one is to note when it began
+	noted atomic.Uint64 // which one did
+	at    atomic.Int64  // and when
+
+	// The timer's own.
+	seen  uint64        // turns at the last look
+	since time.Duration // when it was first seen so
+}
+
+func (w *waits) begin(start time.Time) {
+	n := w.turns.Load() + 1
+	if w.note.Load() {
+		w.note.Store(false)
+		w.at.Store(int64(time.Since(start)))
+		w.noted.Store(n)
+	}
+	w.turns.Store(n)
+}
+
+func (w *waits) end() { w.turns.Store(w.turns.Load() + 1) }
+
+// due returns when the call that is under way, or else the next one, is overdue, as far as can be told now. Of a
+// call that did not note its beginning it is known only that it came after the last look.
+func (w *waits) due(now, limit time.Duration) time.Duration {
+	n := w.turns.Load()
+	w.note.Store(true)
+	switch {
+	case n%2 == 0:
+		return now + limit
+	case w.noted.Load() == n:
+		return time.Duration(w.at.Load()) + limit
+	case w.seen != n:
+		w.seen, w.since = n, now
+	}
+	return w.since + limit
+}
+
+// cut says why a leg was ended here.
+type cut struct {
+	err    error
+	local  bool            // it says nothing about the server, and another attempt would fare no better
+	origin deadline.Origin // which of the rule's times ran out; none: it was something else
+	limit  time.Duration
+}
+
+func newCut(origin deadline.Origin, limit time.Duration, what string) *cut {
+	return &cut{
+		origin: origin, limit: limit,
+		err: status.Error(codes.DeadlineExceeded, fmt.Sprintf("steady: %s within %v", what, limit)),
+	}
+}
+
+// outOfTime ends a leg whose time has run out, or tells that it would have been ended.
+func (l *leg) outOfTime(r *cut, at time.Time) {
+	if l.s.call.rule.mode == ModeObserve {
+		l.wouldCut(r, at)
+		return
+	}
+	if r.origin == deadline.OriginFirstMessage && !l.state.CompareAndSwap(legOpen, legOver) {
+		return // it came after all
+	}
+	if l.cut.CompareAndSwap(nil, r) {
+		l.ctx.cancel(context.DeadlineExceeded)
+	}
+}
+
+// abort ends a leg for a reason of our own, which the application gets in place of what gRPC makes of it.
+func (l *leg) abort(err error) {
+	if l.cut.CompareAndSwap(nil, &cut{err: err, local: true}) && l.ctx != nil {
+		l.ctx.cancel(context.Canceled)
+	}
+}
+
+// wouldCut accounts for the would-have end of a leg whose rule only observes, while the leg goes on. See
+// [try.wouldCut]: whoever claims the attempt owns its token and its gates.
+func (l *leg) wouldCut(r *cut, at time.Time) {
+	t, c := l.try, &l.s.call
+	if !t.claim() {
+		return
+	}
+	e := ending{code: codes.DeadlineExceeded, would: true, cut: true, own: true, enough: true, began: t.began.Load()}
+	t.conclude(c.rule.judge(e), e, context.DeadlineExceeded, at)
+	if o := c.ch.out.observers; o.on() {
+		o.tell(t.cutByRule(r, at))
+	}
+	if e.began || !c.retries() || t.wouldRefuse || c.oneOnly() {
+		return
+	}
+	seq := c.seq // this goroutine's copy
+	if wait, stop := seq.Next(c.failed(e, at)); stop == retry.Go && c.ch.out.observers.on() {
+		c.tellRetry(t.att.Number, e, nil, wait, at)
+	}
+}
+
+// cutByRule is the event of a cut.
+func (t *try) cutByRule(r *cut, at time.Time) *DeadlineCut {
+	return &DeadlineCut{
+		About: t.c.about(), Number: t.att.Number, Attempt: true, Origin: r.origin, Limit: r.limit, At: at,
+		WouldHave: t.c.rule.mode == ModeObserve,
+	}
+}
+
+// endingOf is what is known of the end of a leg that was ended here.
+func (t *try) endingOf(r *cut, e ending) ending {
+	e.local = e.local || r.local
+	if r.origin != deadline.OriginNone { // the server had its time
+		e.cut, e.enough = true, true
+		e.own = t.c.ctx.Err() == nil && (t.c.deadline.IsZero() || t.ended.Before(t.c.deadline))
+	}
+	return e
+}
