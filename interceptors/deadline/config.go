@@ -121,12 +121,12 @@ type Config struct {
 	// the usual read timeout. -1: none. Range: 1 ms to 24 h.
 	FirstMessage time.Duration
 
-	// Idle is how long a stream may wait in one Recv for the next message, after the first. Default: none, for a
-	// watch may be quiet for hours. Range: 1 ms to 24 h.
+	// Idle is how long a stream may wait in one Recv for the next message, after the first. On a stream of many
+	// messages it may come late by an eighth. Default: none, for a watch may be quiet for hours. Range: 1 ms to 24 h.
 	Idle time.Duration
 
 	// Send is how long one message of a stream may take to be sent: it waits for as long as the server takes no
-	// more. Default: none. Range: 1 ms to 24 h.
+	// more. On a stream of many messages it may come late by an eighth. Default: none. Range: 1 ms to 24 h.
 	Send time.Duration
 }
 

@@ -2,33 +2,32 @@ package steady
 
 import (
 	"context"
-	"slices"
 	"sync"
 )
 
-// legContext is the context of one leg of a stream: the attempt's, which can be ended for this leg alone, with
-// the error that says why. A leg that had its time ends as at a deadline for everybody below, so that the
-// balancer and stats handlers learn what it was; a cancel of the standard library's would tell them that the
-// caller went away.
+// legContext ends the context of one leg of a stream, with the error that says why. A leg that had its time ends as
+// at a deadline for everybody below, so that the balancer and stats handlers learn what it was; a cancel of the
+// standard library's would tell them that the caller went away. It stands between the attempt's context and one of
+// the standard library's, which takes its end and its error over and is what gRPC gets: what is derived from that
+// needs no goroutine.
 type legContext struct {
 	*wire // the attempt's own: deadline and values
 
-	done chan struct{}
-	stop func() bool // ends the watch over the attempt's own context
+	given   context.Context // gRPC's
+	release context.CancelFunc
+	stop    func() bool // ends the watch over the attempt's own context
+	done    chan struct{}
 
-	mu     sync.Mutex // guards what follows
-	err    error
-	after  []afterCancel
-	number int
-}
-
-type afterCancel struct {
-	id int
-	f  func()
+	mu    sync.Mutex // guards what follows
+	err   error
+	after func() // ends given
 }
 
 func newLegContext(w *wire) *legContext {
 	c := &legContext{wire: w, done: make(chan struct{})}
+	c.given, c.release = context.WithCancel(c)
+	c.mu.Lock() // w may have ended already, and then cancel wants to know what to stop
+	defer c.mu.Unlock()
 	c.stop = context.AfterFunc(w, func() { c.cancel(w.Err()) })
 	return c
 }
@@ -43,24 +42,17 @@ func (c *legContext) Err() error {
 	return c.err
 }
 
-// AfterFunc is what package context looks for in a parent that is not its own, so that contexts derived from this
-// one need no goroutine and get its error. Functions must be short: they run where the leg is ended.
+// AfterFunc is what package context looks for in a parent that is not its own. There is one child, made with it.
 func (c *legContext) AfterFunc(f func()) (stop func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil {
-		go f()
-		return func() bool { return false }
-	}
-	c.number++
-	id := c.number
-	c.after = append(c.after, afterCancel{id, f})
+	c.after = f
 	return func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		before := len(c.after)
-		c.after = slices.DeleteFunc(c.after, func(a afterCancel) bool { return a.id == id })
-		return len(c.after) < before
+		was := c.after != nil
+		c.after = nil
+		return was
 	}
 }
 
@@ -76,8 +68,9 @@ func (c *legContext) cancel(err error) {
 	c.after = nil
 	close(c.done)
 	c.mu.Unlock()
-	c.stop()
-	for _, a := range after {
-		a.f()
+	if after != nil {
+		after()
 	}
+	c.release()
+	c.stop()
 }

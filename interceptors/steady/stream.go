@@ -202,7 +202,7 @@ func (s *stream) open(l *leg) (err error) {
 	ctx := context.Context(t.wire)
 	if s.keeps || l.dog != nil && c.rule.mode == ModeEnforce {
 		l.ctx = newLegContext(t.wire)
-		ctx = l.ctx
+		ctx = l.ctx.given
 	}
 	l.ClientStream, err = s.opener(ctx, s.desc, c.cc, c.name, opts...)
 	if l.dog != nil {

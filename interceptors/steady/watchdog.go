@@ -16,7 +16,8 @@ import (
 
 // watchdog ends a leg that lets the application wait for too long: for its first message, for the next one, or
 // in a SendMsg. It has one timer and no goroutine. Messages do not touch the timer, nor do they read the clock
-// but for one between two of its ticks; the timer looks at what they have counted, an eighth of the limit apart.
+// but for the first few between two of its ticks; the timer looks at what they have counted, an eighth of the
+// limit apart.
 type watchdog struct {
 	leg  *leg
 	asks bool // the application may send more than one message
@@ -26,7 +27,7 @@ type watchdog struct {
 	start    time.Time // when the leg was opened; times below are since then
 	receives waits     // once the first message is there
 	sends    waits
-	sent     atomic.Int64 // when a message was sent last while somebody waited for the first answer; 0: nothing was sent
+	sent     atomic.Int64 // when a message was sent last while somebody waited for the first answer, plus 1; 0: nothing was sent
 
 	mu      sync.Mutex // guards what follows
 	timer   *time.Timer
@@ -36,8 +37,10 @@ type watchdog struct {
 	since   time.Duration
 }
 
-// parts is how finely a limit is divided: a cut comes at most one part too late.
-const parts = 8
+const (
+	parts = 8  // a limit is looked after so often: a cut comes at most one such part too late
+	notes = 64 // and not at all too late where fewer messages than this come in one part
+)
 
 // watch starts the watchdog of a leg that is about to be opened, if its rule has limits for it.
 func (l *leg) watch() {
@@ -57,8 +60,8 @@ func (l *leg) watch() {
 	if tick == 0 {
 		return
 	}
-	d.receives.note.Store(true)
-	d.sends.note.Store(true)
+	d.receives.note.Store(notes)
+	d.sends.note.Store(notes)
 	l.dog = d
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -116,7 +119,7 @@ func (d *watchdog) asked() {
 	waiting := d.waiting > 0
 	d.mu.Unlock()
 	if waiting || d.sent.Load() == 0 {
-		d.sent.Store(max(int64(time.Since(d.start)), 1))
+		d.sent.Store(1 + int64(time.Since(d.start)))
 	}
 }
 
@@ -171,7 +174,7 @@ func (d *watchdog) firstDue(now time.Duration) time.Duration {
 	case d.asks && (sent == 0 || d.waiting == 0):
 		return now + d.first
 	case d.asks:
-		return max(sent, d.since) + d.first
+		return max(sent-1, d.since) + d.first
 	case d.waiting == 0:
 		return max(d.first, now+d.first/parts+1)
 	default:
@@ -182,8 +185,8 @@ func (d *watchdog) firstDue(now time.Duration) time.Duration {
 // waits counts the calls of one kind, of which there is one at a time.
 type waits struct {
 	turns atomic.Uint64 // odd: one is under way
-	note  atomic.Bool   // the next one is to note when it began
-	noted atomic.Uint64 // which one did
+	note  atomic.Int32  // so many of the next ones are to note when they began
+	noted atomic.Uint64 // which one did last
 	at    atomic.Int64  // and when
 
 	// The timer's own.
@@ -193,8 +196,8 @@ type waits struct {
 
 func (w *waits) begin(start time.Time) {
 	n := w.turns.Load() + 1
-	if w.note.Load() {
-		w.note.Store(false)
+	if left := w.note.Load(); left > 0 {
+		w.note.Store(left - 1)
 		w.at.Store(int64(time.Since(start)))
 		w.noted.Store(n)
 	}
@@ -207,7 +210,7 @@ func (w *waits) end() { w.turns.Store(w.turns.Load() + 1) }
 // call that did not note its beginning it is known only that it came after the last look.
 func (w *waits) due(now, limit time.Duration) time.Duration {
 	n := w.turns.Load()
-	w.note.Store(true)
+	w.note.Store(notes)
 	switch {
 	case n%2 == 0:
 		return now + limit
