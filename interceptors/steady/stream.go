@@ -198,13 +198,7 @@ func (s *stream) open(l *leg) (err error) {
 		l.codec = &replayCodec{CodecV2: s.codec, name: s.name, leg: l}
 		opts = append(opts, grpc.ForceCodecV2(l.codec))
 	}
-	l.watch()
-	ctx := context.Context(t.wire)
-	if s.keeps || l.dog != nil && c.rule.mode == ModeEnforce {
-		l.ctx = newLegContext(t.wire)
-		ctx = l.ctx.given
-	}
-	l.ClientStream, err = s.opener(ctx, s.desc, c.cc, c.name, opts...)
+	l.ClientStream, err = s.opener(l.guard(), s.desc, c.cc, c.name, opts...)
 	if l.dog != nil {
 		l.dog.opened()
 	}

@@ -42,13 +42,30 @@ const (
 	notes = 64 // and not at all too late where fewer messages than this come in one part
 )
 
-// watch starts the watchdog of a leg that is about to be opened, if its rule has limits for it.
-func (l *leg) watch() {
-	c := &l.s.call
-	if !c.rule.deadline {
-		return
+// guard gives a leg that is about to be opened what it needs to be ended: a watchdog, if its rule has limits for
+// it, and a context of its own, if another leg may take its place or the watchdog may end it. It returns the
+// context for gRPC.
+func (l *leg) guard() context.Context {
+	c, t := &l.s.call, l.try
+	ctx := context.Context(t.wire)
+	limited := c.rule.limitsStreams()
+	if l.s.keeps || limited && c.rule.mode == ModeEnforce {
+		l.ctx = newLegContext(t.wire)
+		ctx = l.ctx.given
 	}
-	cfg := c.rule.Deadline
+	if limited {
+		l.watch(c.rule.Deadline)
+	}
+	return ctx
+}
+
+// limitsStreams reports whether the rule has limits for streams.
+func (r *compiled) limitsStreams() bool {
+	return r.deadline && (r.Deadline.FirstMessage > 0 || r.Deadline.Idle > 0 || r.Deadline.Send > 0)
+}
+
+// watch starts the watchdog of a leg. What it looks at is there.
+func (l *leg) watch(cfg *deadline.Config) {
 	d := &watchdog{
 		leg: l, asks: l.s.desc.ClientStreams, first: max(cfg.FirstMessage, 0), idle: cfg.Idle, write: cfg.Send,
 		start: time.Now(), opening: true,
@@ -56,9 +73,6 @@ func (l *leg) watch() {
 	tick := d.tick()
 	if d.first > 0 && (tick == 0 || d.first < tick) {
 		tick = d.first
-	}
-	if tick == 0 {
-		return
 	}
 	d.receives.note.Store(notes)
 	d.sends.note.Store(notes)
