@@ -246,9 +246,13 @@ func (l *leg) ended(err error) {
 		}
 		return
 	}
-	if err == nil {
-		return // a message or an end of the stream is on its way to the application
+	if err != nil { // otherwise a message or an end of the stream is on its way to the application
+		l.later(err)
 	}
+}
+
+// later accounts for an end when the caller's context ends, unless the application learns of it before.
+func (l *leg) later(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.gone || l.unwatch != nil {
@@ -265,7 +269,10 @@ func (l *leg) ended(err error) {
 func (l *leg) noticed() {
 	select {
 	case <-l.finished:
-		if l.claimed.CompareAndSwap(false, true) {
+		switch {
+		case l.result == nil: // Recv may know better
+			l.later(nil)
+		case l.claimed.CompareAndSwap(false, true):
 			_ = l.last(l.result)
 		}
 	default: // an interceptor below may go on

@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -442,7 +443,7 @@ func TestStreamTimedOutBelow(t *testing.T) {
 				fleet := steadytest.NewFleet(t, steadytest.Replicas("a"))
 				short := func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 					ctx, cancel := context.WithTimeout(ctx, time.Second)
-					return open(ctx, desc, cc, method, append(opts[:len(opts):len(opts)], grpc.OnFinish(func(error) { cancel() }))...)
+					return open(ctx, desc, cc, method, append(slices.Clip(opts), grpc.OnFinish(func(error) { cancel() }))...)
 				}
 				client := echov1.NewEchoClient(dial(fleet, outbound(t, rules, steady.WithObserver(rec), steady.WithGate("slots", gate)),
 					grpc.WithChainStreamInterceptor(short)))

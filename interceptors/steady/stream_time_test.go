@@ -415,11 +415,11 @@ func reads(n int, pause time.Duration) func(grpc.ServerStream) error {
 func TestSend(t *testing.T) {
 	const s = time.Second
 	big := &req{Payload: make([]byte, 40<<10)} // two of them are more than a stream's window
-	upload := func(ctx context.Context, client echov1.EchoClient) (sendErr, err error, took time.Duration) {
+	upload := func(ctx context.Context, client echov1.EchoClient) (took time.Duration, sendErr, err error) {
 		start := time.Now()
 		st, err := client.Collect(ctx)
 		if err != nil {
-			return nil, err, 0
+			return 0, nil, err
 		}
 		for range 20 {
 			if sendErr = st.Send(big); sendErr != nil {
@@ -431,7 +431,7 @@ func TestSend(t *testing.T) {
 		if took == 0 {
 			took = time.Since(start)
 		}
-		return sendErr, err, took
+		return took, sendErr, err
 	}
 	for _, tt := range []struct {
 		name    string
@@ -463,7 +463,7 @@ func TestSend(t *testing.T) {
 					}
 				}
 				_, client := timed(t, sc, rules, []steady.Option{steady.WithObserver(rec), steady.WithRandom(func() float64 { return 0 })})
-				sendErr, err, took := upload(within(t, time.Hour), client)
+				took, sendErr, err := upload(within(t, time.Hour), client)
 				wantCode(t, err, tt.want)
 				if took != tt.at {
 					t.Errorf("took %v, want %v", took, tt.at)

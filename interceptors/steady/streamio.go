@@ -170,13 +170,31 @@ func (s *stream) Header() (metadata.MD, error) {
 			}
 		}
 		if err == nil {
-			_ = l.over(nil)
-			return nil, nil //nolint:nilnil // as gRPC: the end is read with RecvMsg
+			if err = s.readEnd(l); err == nil {
+				return nil, nil //nolint:nilnil // as gRPC: the end is read with RecvMsg
+			}
 		}
 		if !s.again(l, err) {
 			return nil, nil //nolint:nilnil // as gRPC: the error is read with RecvMsg
 		}
 	}
+}
+
+// readEnd reads the end of a leg that gRPC calls a success and that had no header, unless somebody receives: he
+// learns of it by himself.
+func (s *stream) readEnd(l *leg) error {
+	select {
+	case s.reading <- struct{}{}:
+	default:
+		return nil
+	}
+	defer func() { <-s.reading }()
+	err := l.recv(new(kept))
+	if err == nil || err == io.EOF { //nolint:errorlint // as below
+		_ = l.over(nil)
+		return nil
+	}
+	return err
 }
 
 // Trailer returns the trailer of the server. It commits the stream.
@@ -196,6 +214,13 @@ func (l *leg) recv(m any) (err error) {
 		err = l.recvNext(m)
 	default:
 		err = l.RecvMsg(m)
+	}
+	if err == io.EOF && !l.answered() { //nolint:errorlint // gRPC's word for success is this very value
+		// Or that of a message which could not be sent when gRPC itself tried again: then it says the truth when it
+		// is asked once more.
+		if truth := l.RecvMsg(m); truth != nil {
+			err = truth
+		}
 	}
 	if err != nil {
 		l.rethrow()

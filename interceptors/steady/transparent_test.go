@@ -30,7 +30,7 @@ type refuser struct {
 
 // Frames of HTTP/2, RFC 9113.
 const (
-	frameHeaders, frameReset, frameSettings, framePing, frameGoAway = 1, 3, 4, 6, 7
+	frameData, frameHeaders, frameReset, frameSettings, framePing, frameGoAway = 0, 1, 3, 4, 6, 7
 
 	flagAck, flagEndStream, flagEndHeaders = 1, 1, 4
 	refusedStream                          = 7
@@ -46,7 +46,7 @@ func (r *refuser) serve(conn net.Conn, leave bool) {
 	defer func() { _ = conn.Close() }()
 	write := func(kind, flags byte, stream uint32, payload []byte) bool {
 		frame := make([]byte, 9, 9+len(payload))
-		binary.BigEndian.PutUint32(frame, uint32(len(payload))<<8) //nolint:gosec // a few bytes
+		binary.BigEndian.PutUint32(frame, uint32(len(payload))<<8)
 		frame[3], frame[4] = kind, flags
 		binary.BigEndian.PutUint32(frame[5:], stream)
 		_, err := conn.Write(append(frame, payload...))
@@ -75,11 +75,10 @@ func (r *refuser) serve(conn net.Conn, leave bool) {
 			ok = write(kind, flagAck, 0, answer)
 		case kind == frameHeaders && leave:
 			r.seen.Add(1)
-			write(frameGoAway, 0, 0, make([]byte, 8)) // it has worked on none, and closes
-			ok = false
+			ok = write(frameGoAway, 0, 0, make([]byte, 8)) // it has worked on none; the client closes
 		case kind == frameHeaders && r.seen.Add(1) <= r.refuse:
 			ok = write(frameReset, 0, stream, []byte{0, 0, 0, refusedStream})
-		case kind == frameHeaders:
+		case kind == frameData && len(payload) > 0: // the whole message, or the rest of it comes to nothing
 			ok = write(frameHeaders, flagEndHeaders|flagEndStream, stream, trailersOnly)
 		}
 		if !ok {
@@ -140,4 +139,64 @@ func TestTransparentRetriesStayInsideOneAttempt(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestEndThatGRPCTellsWrongly: when a transparent retry breaks while what was sent is sent again, gRPC returns the
+// bare io.EOF of a message that could not be sent. For a stream that is the word for success; asked once more, it
+// tells the truth. Of a call nothing more is to be learned.
+func TestEndThatGRPCTellsWrongly(t *testing.T) {
+	for _, kind := range []string{"recv", "header"} {
+		for _, rules := range [][]steady.Rule{streamRule(), {{Methods: []string{""}, Mode: steady.ModeObserve}}} {
+			t.Run(kind+" "+rules[0].Mode.String(), func(t *testing.T) {
+				steadytest.Run(t, func(t *testing.T) {
+					rec := new(recorder)
+					b := &below{wrap: func(_ int, s grpc.ClientStream) grpc.ClientStream {
+						first := true
+						return hooks{ClientStream: s, recv: func(m any) error {
+							err := s.RecvMsg(m)
+							if first {
+								first = false
+								return io.EOF
+							}
+							return err
+						}}
+					}}
+					tp := failFirst(99, cut{err: unavailable("truth")})
+					fleet := steadytest.NewFleet(t, steadytest.Replicas("a"), steadytest.ServerOptions(grpc.ChainStreamInterceptor(tp.intercept)))
+					client := echov1.NewEchoClient(dial(fleet, outbound(t, rules, wide, steady.WithObserver(rec)), grpc.WithChainStreamInterceptor(b.intercept)))
+					s, err := client.Chat(within(t, time.Minute))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if kind == "header" {
+						if md, err := s.Header(); md != nil || err != nil {
+							t.Errorf("header %v, %v", md, err)
+						}
+					}
+					_, err = s.Recv()
+					wantCode(t, err, codes.Unavailable)
+					want := 3
+					if rules[0].Mode == steady.ModeObserve {
+						want = 1
+					}
+					if ended := of[steady.CallEnded](rec); len(ended) != 1 || ended[0].Code != codes.Unavailable || ended[0].Attempts != want {
+						t.Errorf("told %+v", ended)
+					}
+				})
+			})
+		}
+	}
+	s := newStub(func(n int) answer {
+		if n == 1 {
+			return answer{err: io.EOF, from: "a"}
+		}
+		return answer{from: "a"}
+	})
+	c := newClient(t, s, []steady.Rule{{Methods: []string{""}, Retry: &retry.Config{InitialBackoff: time.Millisecond}}}, wide)
+	if _, err := c.call(t.Context(), get); err != nil || len(s.attempts()) != 2 {
+		t.Errorf("%v after %d attempts", err, len(s.attempts()))
+	}
+	c = newClient(t, always(answer{err: io.EOF, from: "a"}), []steady.Rule{{Methods: []string{""}, Retry: &retry.Config{}}}, wide)
+	_, err := c.call(t.Context(), post)
+	wantCode(t, err, codes.Unavailable)
 }

@@ -121,7 +121,7 @@ func (t *try) run() {
 			defer stop()
 		}
 	}
-	t.err = t.invoke()
+	t.err = honest(t.invoke())
 	t.settle()
 }
 
