@@ -315,6 +315,59 @@ func TestSilentStreamsTripTheBreaker(t *testing.T) {
 		if !errors.Is(err, breaker.ErrOpen) {
 			t.Errorf("%v, want refused", err)
 		}
+		time.Sleep(6 * time.Second) // half-open: a probe that stays silent is answer enough
+		s, err := client.List(within(t, time.Minute), &req{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Recv()
+		wantCode(t, err, codes.DeadlineExceeded)
+		if _, err = client.List(within(t, time.Minute), &req{}); !errors.Is(err, breaker.ErrOpen) {
+			t.Errorf("%v, want refused again", err)
+		}
+	})
+}
+
+// TestBlockedSendWhileRecvRetries: the sender hangs in flow control when the attempt under it fails, and goes on
+// with the next one, in order and with nothing lost.
+func TestBlockedSendWhileRecvRetries(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		_, client := timed(t, func(n int) func(grpc.ServerStream) error {
+			if n > 2 {
+				return nil
+			}
+			return func(ss grpc.ServerStream) error {
+				select {
+				case <-time.After(time.Second):
+					return unavailable("takes nothing")
+				case <-ss.Context().Done():
+					return hang(ss)
+				}
+			}
+		}, streamRule(), nil)
+		s, err := client.Chat(within(t, time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const messages = 6 // 240 KiB: several windows, and still kept
+		go func() {
+			for i := range messages {
+				if err := s.Send(&req{Text: strings.Repeat("x", i), Payload: make([]byte, 40<<10)}); err != nil {
+					t.Errorf("message %d: %v", i, err)
+				}
+			}
+			if err := s.CloseSend(); err != nil {
+				t.Error(err)
+			}
+		}()
+		for i := range messages {
+			if in, err := s.Recv(); err != nil || len(in.GetText()) != i || len(in.GetPayload()) != 40<<10 {
+				t.Fatalf("answer %d: %v", i, err)
+			}
+		}
+		if _, err := s.Recv(); err != io.EOF { //nolint:errorlint // bare, as gRPC promises
+			t.Error(err)
+		}
 	})
 }
 
