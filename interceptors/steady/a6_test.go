@@ -157,7 +157,7 @@ func TestA6(t *testing.T) {
 						Methods: []string{"/steady.echo.v1.Echo/"}, Idempotent: true, RetryOn: tt.on,
 						Retry: &retry.Config{MaxAttempts: most, InitialBackoff: 100 * ms, Jitter: retry.NoJitter},
 					}}, wide, steady.WithObserver(rec))
-					err := play(within(t, time.Minute), echov1.NewEchoClient(dial(fleet, out)), kind)
+					err := playKind(within(t, time.Minute), echov1.NewEchoClient(dial(fleet, out)), kind)
 					wantCode(t, err, tt.code)
 					if !slices.Equal(s.at, tt.want) {
 						t.Errorf("attempts at %v, want %v", s.at, tt.want)
@@ -177,8 +177,8 @@ func TestA6(t *testing.T) {
 	}
 }
 
-// play makes one call of a kind, or plays one stream to its end.
-func play(ctx context.Context, client echov1.EchoClient, kind string) error {
+// playKind makes one call of a kind, or plays one stream to its end.
+func playKind(ctx context.Context, client echov1.EchoClient, kind string) error {
 	if kind == "unary" {
 		_, err := client.Get(ctx, &req{Text: "x"})
 		return err
@@ -198,7 +198,7 @@ func TestA6MaxAttempts(t *testing.T) {
 			s := &steps{plan: slices.Repeat([]step{{code: codes.Unavailable}}, 99), start: time.Now()}
 			fleet := steadytest.NewFleet(t, steadytest.Replicas("a"), steadytest.ServerOptions(grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream)))
 			client := echov1.NewEchoClient(dial(fleet, outbound(t, streamRule(), wide), grpc.WithDefaultCallOptions(steady.MaxAttempts(99))))
-			wantCode(t, play(within(t, time.Minute), client, kind), codes.Unavailable)
+			wantCode(t, playKind(within(t, time.Minute), client, kind), codes.Unavailable)
 			if len(s.at) != 5 {
 				t.Errorf("%s: %d attempts, want 5", kind, len(s.at))
 			}
@@ -217,21 +217,21 @@ func TestA6Throttling(t *testing.T) {
 		out := outbound(t, streamRule(), steady.WithRetryBudget(retry.BudgetConfig{Ratio: 0.5, MinPerSecond: -1}))
 		client := echov1.NewEchoClient(dial(fleet, out))
 		for i := range 20 {
-			wantCode(t, play(within(t, time.Minute), client, kinds[i%len(kinds)]), codes.Unavailable)
+			wantCode(t, playKind(within(t, time.Minute), client, kinds[i%len(kinds)]), codes.Unavailable)
 		}
 		if len(s.at) != 30 {
 			t.Errorf("%d attempts of 20 calls, want half as many more", len(s.at))
 		}
 		time.Sleep(time.Minute) // what is long ago is forgotten
 		for i := range 8 {
-			if err := play(within(t, time.Minute), client, kinds[i%len(kinds)]); err != nil {
+			if err := playKind(within(t, time.Minute), client, kinds[i%len(kinds)]); err != nil {
 				t.Fatal(err)
 			}
 		}
 		s.mu.Lock()
 		s.plan = append(slices.Repeat([]step{{}}, len(s.at)), step{code: codes.Unavailable})
 		s.mu.Unlock()
-		if err := play(within(t, time.Minute), client, "bidi"); err != nil {
+		if err := playKind(within(t, time.Minute), client, "bidi"); err != nil {
 			t.Errorf("%v, want a retry", err)
 		}
 	})

@@ -170,7 +170,10 @@ func (l *leg) explain(err error) error {
 func (l *leg) receive() {
 	select {
 	case <-l.finished:
-		l.try.header, l.try.trailer, l.try.peer = l.header, l.trailer, l.peer
+		l.try.trailer, l.try.peer = l.trailer, l.peer
+		if l.try.header != nil {
+			*l.try.header = l.header
+		}
 	default:
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -140,6 +141,7 @@ func (s *stream) open(l *leg) (err error) {
 	opts := append(make([]grpc.CallOption, 0, len(c.opts)+5), c.opts...)
 	opts = append(opts, grpc.Trailer(&l.trailer), grpc.Peer(&l.peer), onFinish(l.finish))
 	if c.asked != nil && len(c.asked.header) > 0 {
+		t.header = new(metadata.MD)
 		opts = append(opts, grpc.Header(&l.header))
 	}
 	if s.keeps {

@@ -127,7 +127,7 @@ func TestTransparentRetriesStayInsideOneAttempt(t *testing.T) {
 					if kind == "unary" {
 						_, err = client.Post(ctx, &req{})
 					} else {
-						err = play(ctx, client, kind)
+						err = playKind(ctx, client, kind)
 					}
 					wantCode(t, err, tt.want)
 					ended, made := of[steady.CallEnded](rec), of[steady.AttemptEnded](rec)

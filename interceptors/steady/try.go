@@ -24,10 +24,9 @@ type wire struct {
 	context.Context // the caller's, or one derived from it with a deadline
 
 	att     attempt.Attempt
-	header  metadata.MD
 	trailer metadata.MD
 	peer    peer.Peer
-	options [4]grpc.CallOption
+	options [3]grpc.CallOption // ours, and the one that generated code passes
 }
 
 // Value makes the attempt part of its context without a further object.
@@ -46,6 +45,8 @@ type try struct {
 	token breaker.Token
 	gates []func(error) // done functions of the user's gates
 	reply *kept         // set if attempts of the call may run at once
+
+	header *metadata.MD // set if the caller asked for it; like wire it is never reused
 
 	start time.Time
 	limit time.Time // its own timeout, tighter than the call's; zero: none
@@ -103,11 +104,7 @@ func (t *try) run() {
 		return
 	}
 	c := t.c
-	if c.rule.limits {
-		if limit, tighter := c.rule.Deadline.Attempt(t.start, c.deadline); tighter {
-			t.limit = limit
-		}
-	}
+	t.setLimit()
 	if limit := t.cutAt(); !limit.IsZero() && c.rule.mode == ModeEnforce {
 		ctx, cancel := context.WithDeadline(t.Context, limit)
 		defer cancel()
@@ -123,6 +120,16 @@ func (t *try) run() {
 	}
 	t.err = honest(t.invoke())
 	t.settle()
+}
+
+// setLimit gives the attempt the timeout of its own that the rule has for it.
+func (t *try) setLimit() {
+	c := t.c
+	if c.rule.limits {
+		if limit, tighter := c.rule.Deadline.Attempt(t.start, c.deadline); tighter {
+			t.limit = limit
+		}
+	}
 }
 
 // cutAt returns the deadline that the attempt's context needs; zero: the caller's own is tight enough.
@@ -147,7 +154,7 @@ func (t *try) invoke() error {
 	}
 	opts := t.options[:0]
 	if n := len(c.opts) + 2; n > len(t.options) {
-		opts = make([]grpc.CallOption, 0, n+2)
+		opts = make([]grpc.CallOption, 0, n+2) // two more: a header, a codec
 	}
 	opts = t.own(opts)
 	reply := c.reply

@@ -100,6 +100,9 @@ var numbers = map[protoreflect.FullName]numberRange{
 
 // durations has every duration of the schema, likewise.
 var durations = map[protoreflect.FullName]timeRange{
+	"steady.v1.Channel.connect_timeout":     {least: 100 * ms, most: 10 * time.Minute},
+	"steady.v1.Keepalive.time":              {least: 10 * time.Second, most: day},
+	"steady.v1.Keepalive.timeout":           {least: time.Second, most: 10 * time.Minute},
 	"steady.v1.RetryBudget.interval":        {least: time.Second, most: 10 * time.Minute},
 	"steady.v1.MethodConfig.timeout":        {least: ms, most: day, clamp: true},
 	"steady.v1.RetryPolicy.initial_backoff": {least: ms, most: time.Minute, clamp: true},
