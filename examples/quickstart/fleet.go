@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
-	ordersv1 "github.com/grpcsteady/steady/examples/quickstart/orders/v1"
 	"github.com/grpcsteady/steady/interceptors/fault"
 )
 
@@ -30,9 +29,8 @@ func patients() []patient {
 		{name: "c", story: "fails 60 % of its calls at once", faults: []fault.Rule{
 			{Name: "failing", Share: 0.6, Code: uint32(codes.Unavailable), Message: "out of order"},
 		}},
-		// Its streams do not hang: a rule has no time for the first message of a stream yet, as it has for an attempt.
-		{name: "d", story: "hangs on 10 % of its unary calls", faults: []fault.Rule{
-			{Name: "hanging", Methods: []string{ordersv1.Orders_Get_FullMethodName}, Share: 0.1, Drop: true},
+		{name: "d", story: "hangs on 10 % of its calls", faults: []fault.Rule{
+			{Name: "hanging", Share: 0.1, Drop: true},
 		}},
 		{name: "e", story: "is down half of the time", flaps: true},
 	}

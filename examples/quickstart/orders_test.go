@@ -15,7 +15,7 @@ import (
 func TestDocument(t *testing.T) {
 	want := steady.Rule{
 		Methods:  []string{"/orders.v1.Orders/"},
-		Deadline: &deadline.Config{Default: callTimeout, AttemptTimeout: attemptTimeout},
+		Deadline: &deadline.Config{Default: callTimeout, AttemptTimeout: attemptTimeout, FirstMessage: attemptTimeout},
 		Retry:    &retry.Config{MaxAttempts: maxAttempts, InitialBackoff: time.Millisecond},
 		Breaker:  &breaker.Config{ConsecutiveFailures: -1},
 	}

@@ -67,6 +67,12 @@ func deadlineOf(m *steadyv1.MethodConfig) *deadline.Config {
 		AttemptShare:   d.GetAttemptShare(),
 		Reserve:        timeOf(d.GetReserve()),
 		ReserveShare:   d.GetReserveShare(),
+		FirstMessage:   timeOf(d.GetFirstMessage()),
+		Idle:           timeOf(d.GetIdle()),
+		Send:           timeOf(d.GetSend()),
+	}
+	if d == nil { // gRPC's own word says nothing of streams
+		c.FirstMessage = -1
 	}
 	if timeout > 0 {
 		c.Default, c.Max = timeout, timeout

@@ -97,8 +97,12 @@ func (c *call) handOver(t *try) {
 	if t == nil || t.gate != "" {
 		return
 	}
+	var header metadata.MD
+	if t.header != nil { // a fault may have struck before gRPC was asked
+		header = *t.header
+	}
 	for _, o := range c.asked.header {
-		*o.HeaderAddr = *t.header
+		*o.HeaderAddr = header
 	}
 	for _, o := range c.asked.trailer {
 		*o.TrailerAddr = t.trailer

@@ -131,8 +131,8 @@ type BreakerChanged struct {
 type DeadlineCut struct {
 	About
 	Number    int             // of the attempt that was cut
-	Attempt   bool            // by the timeout of the attempt; otherwise by the deadline of the call
-	Origin    deadline.Origin // where the call's deadline came from
+	Attempt   bool            // by a timeout of the attempt; otherwise by the deadline of the call
+	Origin    deadline.Origin // where the call's deadline came from, or which of a stream's times ran out
 	Limit     time.Duration   // how long it was allowed to take
 	At        time.Time
 	WouldHave bool // the rule only observes: it goes on

@@ -87,6 +87,9 @@ var knobs = map[protoreflect.FullName]knob{
 	"steady.v1.Deadline.reserve":         {inDeadline, []string{"", "reserve: 20ms", "reserve: none"}},
 	"steady.v1.Deadline.reserve_share":   {inDeadline, []string{"", "reserveShare: 0.1", "reserveShare: -1"}},
 	"steady.v1.Deadline.feasibility":     {inDeadline, []string{"feasibility: retries", "feasibility: all", "feasibility: off"}},
+	"steady.v1.Deadline.first_message":   {inDeadline, []string{"", "firstMessage: 5s", "firstMessage: none"}},
+	"steady.v1.Deadline.idle":            {inDeadline, []string{"", "idle: 1m"}},
+	"steady.v1.Deadline.send":            {inDeadline, []string{"", "send: 10s"}},
 
 	"steady.v1.Breaker.consecutive_failures": {inBreaker, []string{"", "consecutiveFailures: 7", "consecutiveFailures: -1"}},
 	"steady.v1.Breaker.failure_ratio":        {inBreaker, []string{"", "failureRatio: 0.1", "failureRatio: -1"}},
@@ -212,6 +215,19 @@ func checkKnob(t *testing.T, f protoreflect.FieldDescriptor) {
 		}
 		if words < want {
 			t.Errorf("%s: %d values of %d", f.FullName(), words, want)
+		}
+	}
+}
+
+// TestTimeoutSaysNothingOfStreams: a document written for gRPC alone cuts no stream.
+func TestTimeoutSaysNothingOfStreams(t *testing.T) {
+	for text, want := range map[string]bool{"timeout: 5s": false, "deadline: {}": true, "timeout: 5s, deadline: {}": true} {
+		d, err := document.Read("x.yaml", []byte(fmt.Sprintf(atRule, text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := compileRule(ruleOf(d.Config.MethodConfig[0]).withDefaults(), ModeEnforce); c.limitsStreams() != want {
+			t.Errorf("%s: streams are limited: %v, want %v", text, !want, want)
 		}
 	}
 }

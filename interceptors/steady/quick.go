@@ -90,7 +90,7 @@ func (f *first) run(ctx context.Context, ch *channel, m *method, name string, re
 	}
 	own = append(own, opts...)
 	own = append(own, grpc.Trailer(&w.trailer), grpc.Peer(&w.peer))
-	err := invoke(w, name, req, reply, cc, own...)
+	err := honest(invoke(w, name, req, reply, cc, own...))
 	f.over = true
 	if err != nil {
 		return err

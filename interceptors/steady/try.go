@@ -64,6 +64,7 @@ type try struct {
 	counted     atomic.Bool // a stream's breaker has its result
 	began       atomic.Bool // a message of the stream was delivered
 	committed   bool        // the stream belongs to the application: no other attempt may take its place
+	cut         *cut        // why a stream was ended here
 }
 
 // claim reports whether the end of the attempt is still to be accounted for. Whoever gets true owns token
@@ -117,7 +118,7 @@ func (t *try) run() {
 			defer stop()
 		}
 	}
-	t.err = t.invoke()
+	t.err = honest(t.invoke())
 	t.settle()
 }
 
@@ -229,6 +230,9 @@ func (t *try) ending() ending {
 	callerErr := c.ctx.Err()
 	e.canceled = errors.Is(callerErr, context.Canceled) || c.stream && e.code == codes.Canceled
 	e.began = t.began.Load()
+	if t.cut != nil {
+		return t.endingOf(t.cut, e)
+	}
 	if e.code != codes.DeadlineExceeded {
 		return e
 	}
@@ -302,6 +306,10 @@ func (t *try) unsent(code codes.Code) bool {
 func (t *try) tellCut() {
 	c := t.c
 	if t.end.code != codes.DeadlineExceeded || !c.ch.out.observers.on() || c.rule.mode != ModeEnforce {
+		return
+	}
+	if t.cut != nil && t.cut.origin != deadline.OriginNone {
+		c.ch.out.observers.tell(t.cutByRule(t.cut, t.ended))
 		return
 	}
 	ruled := c.derive && c.origin != deadline.OriginCaller && !t.ended.Before(c.deadline)

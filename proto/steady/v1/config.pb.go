@@ -1069,8 +1069,11 @@ func (x *RetryPolicy) GetMaxElapsed() *durationpb.Duration {
 	return nil
 }
 
-// Deadline says how long a call and its attempts may take. Plain gRPC clients get
-// max as their timeout, and nothing else of it.
+// Deadline says how long a call and its attempts may take. The timeouts of a
+// unary call are default and max in all, and attempt_timeout for reading: gRPC
+// shows a client nothing of a reply before all of it is there. Streams have
+// first_message, idle and send. Plain gRPC clients get max as their timeout, and
+// nothing else of it.
 type Deadline struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// default is the time for a unary call whose caller set no deadline. Default
@@ -1097,7 +1100,22 @@ type Deadline struct {
 	ReserveShare *float64 `protobuf:"fixed64,6,opt,name=reserve_share,json=reserveShare,proto3,oneof" json:"reserve_share,omitempty"`
 	// feasibility says which attempts are not sent when the learned median of
 	// their method says that they can not end in time. Default: retries.
-	Feasibility   Feasibility `protobuf:"varint,7,opt,name=feasibility,proto3,enum=steady.v1.Feasibility" json:"feasibility,omitempty"`
+	Feasibility Feasibility `protobuf:"varint,7,opt,name=feasibility,proto3,enum=steady.v1.Feasibility" json:"feasibility,omitempty"`
+	// first_message is how long an attempt of a stream may take to its first
+	// response message, from its opening on; where the client streams too, from
+	// what it sent last, and while it has sent nothing, not at all. Only waiting
+	// counts: an application that reads late finds what came early. An attempt
+	// that is ended by it has failed, and is retried as such. Default: 30s, the
+	// usual read timeout. Range: 1ms to 24h; none (-1s): no limit.
+	FirstMessage *durationpb.Duration `protobuf:"bytes,8,opt,name=first_message,json=firstMessage,proto3" json:"first_message,omitempty"`
+	// idle is how long a stream may wait for the next response message, after the
+	// first. A stream that is ended by it has failed. It may come late by an
+	// eighth. Default: none. Range: 1ms to 24h.
+	Idle *durationpb.Duration `protobuf:"bytes,9,opt,name=idle,proto3" json:"idle,omitempty"`
+	// send is how long one message of a stream may wait for the server to take
+	// it, the usual write timeout. An attempt that is ended by it has failed. It
+	// may come late by an eighth. Default: none. Range: 1ms to 24h.
+	Send          *durationpb.Duration `protobuf:"bytes,10,opt,name=send,proto3" json:"send,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1179,6 +1197,27 @@ func (x *Deadline) GetFeasibility() Feasibility {
 		return x.Feasibility
 	}
 	return Feasibility_FEASIBILITY_UNSPECIFIED
+}
+
+func (x *Deadline) GetFirstMessage() *durationpb.Duration {
+	if x != nil {
+		return x.FirstMessage
+	}
+	return nil
+}
+
+func (x *Deadline) GetIdle() *durationpb.Duration {
+	if x != nil {
+		return x.Idle
+	}
+	return nil
+}
+
+func (x *Deadline) GetSend() *durationpb.Duration {
+	if x != nil {
+		return x.Send
+	}
+	return nil
 }
 
 // Breaker says when a circuit breaker opens and how it comes back. Sources:
@@ -1479,7 +1518,7 @@ const file_steady_v1_config_proto_rawDesc = "" +
 	"\vmax_elapsed\x18\x11 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"maxElapsedB\x0f\n" +
 	"\r_max_attemptsB\x15\n" +
-	"\x13_backoff_multiplier\"\x97\x03\n" +
+	"\x13_backoff_multiplier\"\xb5\x04\n" +
 	"\bDeadline\x123\n" +
 	"\adefault\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\adefault\x12+\n" +
 	"\x03max\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03max\x12B\n" +
@@ -1487,7 +1526,11 @@ const file_steady_v1_config_proto_rawDesc = "" +
 	"\rattempt_share\x18\x04 \x01(\x01H\x00R\fattemptShare\x88\x01\x01\x123\n" +
 	"\areserve\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\areserve\x12(\n" +
 	"\rreserve_share\x18\x06 \x01(\x01H\x01R\freserveShare\x88\x01\x01\x128\n" +
-	"\vfeasibility\x18\a \x01(\x0e2\x16.steady.v1.FeasibilityR\vfeasibilityB\x10\n" +
+	"\vfeasibility\x18\a \x01(\x0e2\x16.steady.v1.FeasibilityR\vfeasibility\x12>\n" +
+	"\rfirst_message\x18\b \x01(\v2\x19.google.protobuf.DurationR\ffirstMessage\x12-\n" +
+	"\x04idle\x18\t \x01(\v2\x19.google.protobuf.DurationR\x04idle\x12-\n" +
+	"\x04send\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x04sendB\x10\n" +
 	"\x0e_attempt_shareB\x10\n" +
 	"\x0e_reserve_share\"\xe5\x05\n" +
 	"\aBreaker\x126\n" +
@@ -1618,15 +1661,18 @@ var file_steady_v1_config_proto_depIdxs = []int32{
 	16, // 26: steady.v1.Deadline.attempt_timeout:type_name -> google.protobuf.Duration
 	16, // 27: steady.v1.Deadline.reserve:type_name -> google.protobuf.Duration
 	2,  // 28: steady.v1.Deadline.feasibility:type_name -> steady.v1.Feasibility
-	16, // 29: steady.v1.Breaker.slow_after:type_name -> google.protobuf.Duration
-	16, // 30: steady.v1.Breaker.window:type_name -> google.protobuf.Duration
-	16, // 31: steady.v1.Breaker.open_time:type_name -> google.protobuf.Duration
-	16, // 32: steady.v1.Breaker.max_open_time:type_name -> google.protobuf.Duration
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	16, // 29: steady.v1.Deadline.first_message:type_name -> google.protobuf.Duration
+	16, // 30: steady.v1.Deadline.idle:type_name -> google.protobuf.Duration
+	16, // 31: steady.v1.Deadline.send:type_name -> google.protobuf.Duration
+	16, // 32: steady.v1.Breaker.slow_after:type_name -> google.protobuf.Duration
+	16, // 33: steady.v1.Breaker.window:type_name -> google.protobuf.Duration
+	16, // 34: steady.v1.Breaker.open_time:type_name -> google.protobuf.Duration
+	16, // 35: steady.v1.Breaker.max_open_time:type_name -> google.protobuf.Duration
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_steady_v1_config_proto_init() }
