@@ -32,11 +32,11 @@ var (
 	leastLatency = choice{leastrequest.Name, `{"ejection":{"mode":"off"},"latency":{}}`}
 	weightedBare = choice{weighted.Name, `{"ejection":{"mode":"off"}}`}
 
-	grpcLeast  = choice{"least_request_experimental", `{"choiceCount":2}`}
-	grpcWRR    = choice{"weighted_round_robin", `{}`}
-	grpcRR     = choice{"round_robin", `{}`}
-	goZeroP2C  = choice{"p2c_ewma", ""}
-	kratosP2C  = choice{"selector", ""}
+	grpcLeast = choice{"least_request_experimental", `{"choiceCount":2}`}
+	grpcWRR   = choice{"weighted_round_robin", `{}`}
+	grpcRR    = choice{"round_robin", `{}`}
+	goZeroP2C = choice{"p2c_ewma", ""}
+	kratosP2C = choice{"selector", ""}
 )
 
 // preparePeers says what two of them are told globally: to choose by p2c, and not to write statistics to the output.
