@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strconv"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -141,6 +142,7 @@ func newClient(t *testing.T, s *stub, rules []steady.Rule, opts ...steady.Option
 		t.Fatal(err)
 	}
 	unary, _ := out.Interceptors()
+	t.Cleanup(func() { runtime.KeepAlive(unary) }) // a channel lives as long as its interceptors
 	return &client{out: out, unary: unary, stub: s}
 }
 
