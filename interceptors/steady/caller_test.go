@@ -2,6 +2,7 @@ package steady_test
 
 import (
 	"context"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,7 @@ func TestWhatComesAfterACancelSaysNothing(t *testing.T) {
 	if b := out.Snapshot().Channels[0].Budget; b.Retries != 0 {
 		t.Errorf("budget %+v", b)
 	}
+	runtime.KeepAlive(unary) // a channel lives as long as its interceptors
 }
 
 // TestNoAttemptAfterACancel: a caller that goes away during a wait is not called for any more.

@@ -2,6 +2,7 @@ package steady_test
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -64,6 +65,7 @@ func TestUpdateUnderLoadForgetsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	snap := out.Snapshot().Channels[0]
+	runtime.KeepAlive(unary) // a channel lives as long as its interceptors
 	if len(snap.Breakers) != 1 || snap.Breakers[0].Calls != callers*each || snap.Breakers[0].Generation != 1 {
 		t.Errorf("after %d updates %+v, want one breaker with %d calls", updates, snap.Breakers, callers*each)
 	}
