@@ -35,6 +35,7 @@ var (
 	schema = []string{"proto/steady/v1"}
 	facade = join(mechanisms, []string{"interceptors/window", "balancer/attempt", "resolver/follow", "proto/document"}, schema)
 	glue   = join([]string{"balancer/attempt", "interceptors/window", "resolver/endpoint", "proto/document"}, schema)
+	names  = join([]string{"resolver/endpoint", "resolver/internal/publish", "proto/document"}, schema)
 	all    = []string{"..."}
 )
 
@@ -68,11 +69,13 @@ var plan = []room{
 	{path: "balancer/leastrequest", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: grpcOnly},
 	{path: "balancer/weighted", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: grpcOnly},
 	{path: "balancer/consistenthash", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: join(grpcOnly, []string{"github.com/cespare/xxhash"})},
-	{path: "resolver/static", floor: 2, may: join(schema, []string{"resolver/endpoint", "proto/document"}), ext: grpcOnly},
-	{path: "resolver/file", floor: 2, may: join(schema, []string{"resolver/endpoint", "proto/document"}), ext: grpcOnly},
-	{path: "resolver/dns", floor: 2, may: join(schema, []string{"resolver/endpoint", "proto/document"}), ext: grpcOnly},
-	{path: "resolver/failover", floor: 2, may: join(schema, []string{"resolver/endpoint", "proto/document"}), ext: grpcOnly},
-	{path: "resolver/kube", floor: 2, may: join(schema, []string{"resolver/endpoint", "proto/document"}), ext: join(grpcOnly, []string{"k8s.io"})},
+	{path: "resolver/internal/publish", floor: 1, may: join(schema, []string{"resolver/endpoint", "proto/document"}), ext: grpcOnly},
+	{path: "resolver/internal/resolvertest", floor: 1, may: []string{"resolver/endpoint", "proto/steady/echo/v1"}, ext: grpcOnly},
+	{path: "resolver/static", floor: 2, may: names, ext: grpcOnly},
+	{path: "resolver/file", floor: 2, may: names, ext: grpcOnly},
+	{path: "resolver/dns", floor: 2, may: names, ext: grpcOnly},
+	{path: "resolver/failover", floor: 2, may: names, ext: grpcOnly},
+	{path: "resolver/kube", floor: 2, may: names, ext: join(grpcOnly, []string{"k8s.io"})},
 	{path: "healthsvc", floor: 2, ext: grpcOnly},
 
 	// Floor 3: leaves on top of the facade, with its vocabulary. None imports

@@ -1,8 +1,7 @@
 // Package endpoint is what resolvers say of an endpoint and balancers read: its weight, zone and priority, as
 // attributes of gRPC's resolver.Endpoint.
 //
-//	e := resolver.Endpoint{Addresses: []resolver.Address{{Addr: "10.0.0.1:50051"}}}
-//	e = endpoint.WithZone(endpoint.WithWeight(e, 3), "a")
+//	e := endpoint.WithZone(endpoint.WithWeight(endpoint.New("10.0.0.1:50051"), 3), "a")
 //
 // A weight is also told in gRPC's own attribute, so that its weighted policies see it, and is read from there
 // where an xDS control plane has set it.
@@ -21,6 +20,16 @@ type (
 	zoneKey     struct{}
 	priorityKey struct{}
 )
+
+// New returns an endpoint with these addresses, host:port, which are all of one server: gRPC connects to the
+// first that answers.
+func New(addrs ...string) resolver.Endpoint {
+	e := resolver.Endpoint{Addresses: make([]resolver.Address, len(addrs))}
+	for i, a := range addrs {
+		e.Addresses[i] = resolver.Address{Addr: a}
+	}
+	return e
+}
 
 // WithWeight says how much of the load an endpoint gets, beside the others. 0 takes it out. Default: 1.
 func WithWeight(e resolver.Endpoint, w uint32) resolver.Endpoint {
