@@ -70,7 +70,7 @@ var plan = []room{
 	{path: "balancer/weighted", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: grpcOnly},
 	{path: "balancer/consistenthash", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: join(grpcOnly, []string{"github.com/cespare/xxhash"})},
 	{path: "resolver/internal/publish", floor: 1, may: join(schema, []string{"resolver/endpoint", "proto/document"}), ext: grpcOnly},
-	{path: "resolver/internal/resolvertest", floor: 1, may: []string{"resolver/endpoint", "proto/steady/echo/v1"}, ext: grpcOnly},
+	{path: "resolver/internal/resolvertest", floor: 1, may: []string{"resolver/endpoint", "proto/steady/echo/v1"}, ext: join(grpcOnly, []string{"golang.org/x/net/dns/dnsmessage"})},
 	{path: "resolver/static", floor: 2, may: names, ext: grpcOnly},
 	{path: "resolver/file", floor: 2, may: names, ext: grpcOnly},
 	{path: "resolver/dns", floor: 2, may: names, ext: grpcOnly},

@@ -120,7 +120,7 @@ func TestTargets(t *testing.T) {
 func TestWeights(t *testing.T) {
 	steadytest.Run(t, func(t *testing.T) {
 		fleet, conn := dial(t, "static:///a:1?weight=3,b:1?weight=2,c:1", static.Builder(), resolvertest.Weighted)
-		resolvertest.Weights(t, fleet, conn)
+		resolvertest.Weights(t, fleet, conn, "a:1=30 b:1=20 c:1=10")
 	})
 }
 
@@ -128,7 +128,7 @@ func TestWeightsInGo(t *testing.T) {
 	steadytest.Run(t, func(t *testing.T) {
 		fleet, conn := dial(t, "static:///orders", static.Endpoints(endpoint.WithWeight(endpoint.New("a:1"), 3),
 			endpoint.WithWeight(endpoint.New("nobody:1", "b:1"), 2), endpoint.New("c:1")), resolvertest.Weighted)
-		resolvertest.Weights(t, fleet, conn)
+		resolvertest.Weights(t, fleet, conn, "a:1=30 b:1=20 c:1=10")
 	})
 }
 

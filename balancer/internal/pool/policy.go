@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/balancer/base"
 	"google.golang.org/grpc/balancer/endpointsharding"
 	"google.golang.org/grpc/balancer/pickfirst"
 	"google.golang.org/grpc/connectivity"
@@ -252,8 +253,18 @@ func stateName(s connectivity.State) string {
 	}
 }
 
-// ResolverError is told when the resolver fails; what it said before stays in force.
-func (p *policy) ResolverError(err error) { p.child.ResolverError(err) }
+// ResolverError is told when the resolver fails; what it said before stays in force. Where that is nothing,
+// endpointsharding has nobody to tell: calls are told here.
+func (p *policy) ResolverError(err error) {
+	p.child.ResolverError(err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed && len(p.children) == 0 {
+		p.state = balancer.State{ConnectivityState: connectivity.TransientFailure, Picker: base.NewErrPicker(err)}
+		p.told = true
+		p.ClientConn.UpdateState(p.state)
+	}
+}
 
 // ExitIdle connects.
 func (p *policy) ExitIdle() { p.child.ExitIdle() }

@@ -37,3 +37,10 @@ func (r Random) Backoff(n int, most time.Duration) time.Duration {
 func (r Random) Period(d time.Duration) time.Duration {
 	return d - time.Duration(r()*float64(d)/5)
 }
+
+// Grace is how long the last list is held by default while somebody says that there is none, and MaxGrace the most
+// that may be asked for.
+const (
+	Grace    = 5 * time.Minute
+	MaxGrace = 24 * time.Hour
+)

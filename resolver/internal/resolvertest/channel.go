@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/serviceconfig"
@@ -21,6 +22,18 @@ type Channel struct {
 	log     []string
 	refuse  error
 	configs map[*serviceconfig.ParseResult]string
+	news    chan struct{} // one value: the log has grown; nil: nobody waits
+}
+
+// tell needs mu.
+func (c *Channel) tell(line string) {
+	c.log = append(c.log, line)
+	if c.news != nil {
+		select {
+		case c.news <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // Refuse lets updates fail with err from now on; nil: they succeed again.
@@ -38,7 +51,7 @@ func (c *Channel) UpdateState(s resolver.State) error {
 	if s.ServiceConfig != nil {
 		text += " " + c.configs[s.ServiceConfig]
 	}
-	c.log = append(c.log, text)
+	c.tell(text)
 	if s.ServiceConfig != nil && s.ServiceConfig.Err != nil {
 		return errors.New("bad resolver state")
 	}
@@ -49,7 +62,7 @@ func (c *Channel) UpdateState(s resolver.State) error {
 func (c *Channel) ReportError(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.log = append(c.log, "error: "+err.Error())
+	c.tell("error: " + err.Error())
 }
 
 // ParseServiceConfig implements resolver.ClientConn. A text with "bad" in it is refused.
@@ -139,4 +152,32 @@ func Build(t *testing.T, b resolver.Builder, target string, c *Channel) resolver
 	}
 	t.Cleanup(r.Close)
 	return r
+}
+
+// Await waits, on the real clock, until the channel was told a line; what else it is told is dropped. It gives up
+// after half a minute.
+func (c *Channel) Await(t *testing.T, want string) {
+	t.Helper()
+	start, open := strings.CutSuffix(want, "*")
+	var seen []string
+	const patience = 30 * time.Second
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	c.mu.Lock()
+	news := make(chan struct{}, 1)
+	c.news = news
+	c.mu.Unlock()
+	for begun := time.Now(); time.Since(begun) < patience; {
+		for _, line := range c.Told() {
+			if line == want || open && strings.HasPrefix(line, start) {
+				return
+			}
+			seen = append(seen, line)
+		}
+		select {
+		case <-news:
+		case <-timer.C:
+		}
+	}
+	t.Fatalf("the channel was told\n\t%s\nand never %s", strings.Join(seen, "\n\t"), want)
 }
