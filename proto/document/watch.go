@@ -41,6 +41,16 @@ func Reading(opts ...Option) WatchOption {
 	return func(w *watcher) { w.reading = append(w.reading, opts...) }
 }
 
+// Random sets where the jitter of Every comes from: numbers from 0 up to, but not including, 1. Default:
+// math/rand/v2.
+func Random(f func() float64) WatchOption {
+	return func(w *watcher) {
+		if f != nil {
+			w.random = f
+		}
+	}
+}
+
 // Watch follows the file at path until ctx ends, and then returns nil; it returns an error at once if an
 // option is out of range. Each time the file has become another good document, report is called with it. If
 // the file can't be read, or is no good document, report is called once with the error: what was in force
@@ -52,17 +62,35 @@ func Reading(opts ...Option) WatchOption {
 //
 // report is called from within Watch, which starts no goroutine; nothing is read while it runs.
 func Watch(ctx context.Context, path string, report func(*Document, error), opts ...WatchOption) error {
-	w := &watcher{path: path, every: defaultEvery}
+	w := &watcher{}
+	for _, o := range opts {
+		o(w) // for what Reading says
+	}
+	tell := func(l look) {
+		if l.err != nil {
+			report(nil, l.err)
+			return
+		}
+		report(Read(path, l.data, w.reading...))
+	}
+	if report == nil {
+		tell = nil
+	}
+	return watch(ctx, path, tell, opts)
+}
+
+func watch(ctx context.Context, path string, tell func(look), opts []WatchOption) error {
+	w := &watcher{path: path, every: defaultEvery, random: rand.Float64}
 	for _, o := range opts {
 		o(w)
 	}
 	if w.every < minEvery || w.every > maxEvery {
 		return fmt.Errorf("document: Every is %v, want %v to %v", w.every, minEvery, maxEvery)
 	}
-	if report == nil {
+	if tell == nil {
 		return errors.New("document: Watch has no function to report to")
 	}
-	w.follow(ctx, report)
+	w.follow(ctx, tell)
 	return nil
 }
 
@@ -73,6 +101,7 @@ type watcher struct {
 	now     <-chan struct{}
 	since   *Document
 	reading []Option
+	random  func() float64
 }
 
 // look is what was found at the path: bytes, or why there are none.
@@ -96,16 +125,16 @@ func (l look) same(other look) bool {
 	return bytes.Equal(l.data, other.data)
 }
 
-func (w *watcher) follow(ctx context.Context, report func(*Document, error)) {
+func (w *watcher) follow(ctx context.Context, tell func(look)) {
 	timer := time.NewTimer(w.every)
 	defer timer.Stop()
 	told := w.look()
 	if w.since == nil || told.err != nil || sha256.Sum256(told.data) != w.since.sum {
-		w.tell(told, report)
+		tell(told)
 	}
 	last := told
 	for ctx.Err() == nil {
-		wait := w.every + time.Duration((rand.Float64()*2-1)/10*float64(w.every))
+		wait := w.every + time.Duration((w.random()*2-1)/10*float64(w.every))
 		if !last.same(told) {
 			wait = min(settle, w.every)
 		}
@@ -124,19 +153,11 @@ func (w *watcher) follow(ctx context.Context, report func(*Document, error)) {
 			}
 			if !last.same(told) {
 				told = last
-				w.tell(told, report)
+				tell(told)
 			}
 			continue
 		}
 		// Asked for: one look, which counts once it has settled.
 		last = w.look()
 	}
-}
-
-func (w *watcher) tell(l look, report func(*Document, error)) {
-	if l.err != nil {
-		report(nil, l.err)
-		return
-	}
-	report(Read(w.path, l.data, w.reading...))
 }
