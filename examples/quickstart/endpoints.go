@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"github.com/grpcsteady/steady/interceptors/steady"
+	"github.com/grpcsteady/steady/resolver/follow"
 	"github.com/grpcsteady/steady/resolver/static"
 )
 
@@ -16,9 +17,12 @@ func target(addrs []string) string { return static.Scheme + ":///" + strings.Joi
 
 // reach returns the options with which a channel finds the fleet. A server that comes back is found within a
 // tenth of a second by both clients, where gRPC's own patience would outlast the whole demonstration.
-func reach() []grpc.DialOption {
+func reach() []grpc.DialOption { return reachBy(static.Builder()) }
+
+// reachBy is reach for those who find the fleet elsewhere than in the target.
+func reachBy(b follow.Builder) []grpc.DialOption {
 	return []grpc.DialOption{
-		steady.Resolvers(static.Builder()),
+		steady.Resolvers(b),
 		grpc.WithNoProxy(), // a proxy knows nothing of our loopback
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{

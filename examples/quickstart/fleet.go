@@ -78,11 +78,12 @@ func (f *fleet) stop() {
 // member is a server that may come and go at one address. After startFleet, the goroutine of flap owns it
 // until that has ended.
 type member struct {
-	name   string
-	addr   string
-	faults *fault.Injector
-	srv    *grpc.Server // nil while down
-	serve  sync.WaitGroup
+	name    string
+	addr    string
+	faults  *fault.Injector
+	options []grpc.ServerOption
+	srv     *grpc.Server // nil while down
+	serve   sync.WaitGroup
 }
 
 func newMember(p patient, seed uint64) (*member, error) {
@@ -101,7 +102,7 @@ func newMember(p patient, seed uint64) (*member, error) {
 
 // up starts the server at its address; the first time the system chooses the port.
 func (m *member) up() error {
-	srv, err := newServer(m.name, m.faults)
+	srv, err := newServer(m.name, m.faults, m.options...)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@
 //
 //	go run ./examples/quickstart        # a table, and how to read it
 //	go run ./examples/quickstart -json  # {"plain": {...}, "steady": {...}} on stdout, nothing else
+//	go run ./examples/quickstart -resolver dns  # or file: clients look the servers up, and a sixth joins and leaves
 //
 // It takes about 17 seconds, tells its progress on stderr, and exits with 0; with 130 after Ctrl-C, which
 // stops it cleanly at any time; with 1 on an error.
@@ -20,6 +21,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -33,6 +36,8 @@ type settings struct {
 	each   time.Duration // how long each of the two runs begins calls
 	period time.Duration // of the server that comes and goes
 	seed   uint64        // of the faults
+
+	resolver string // how clients find the fleet; "": static
 }
 
 func defaults() settings {
@@ -52,7 +57,12 @@ func run(args []string, s settings, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	asJSON := flags.Bool("json", false, "print one JSON object instead of the table")
+	flags.StringVar(&s.resolver, "resolver", "static", "how clients find the servers: static, file or dns; with the latter two a sixth server joins and leaves")
 	if err := flags.Parse(args); err != nil {
+		return exitUsage
+	}
+	if !slices.Contains(resolvers, s.resolver) {
+		_, _ = fmt.Fprintf(stderr, "quickstart: -resolver is %q, want one of %s\n", s.resolver, strings.Join(resolvers, ", "))
 		return exitUsage
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -109,13 +119,23 @@ func measure(ctx context.Context, s settings, name string, progress io.Writer, o
 		return result{}, err
 	}
 	defer f.stop()
+	progress = &lines{w: progress}
+	d, err := openDirectory(s.resolver, f.addrs, s.each/15)
+	if err != nil {
+		return result{}, err
+	}
+	defer d.close()
 	var count counts
-	conn, err := open(target(f.addrs), &count, reach()...)
+	conn, err := open(d.target, &count, reachBy(d.builder)...)
 	if err != nil {
 		return result{}, err
 	}
 	defer func() { _ = conn.Close() }() // all calls have ended
 	l := &load{rate: s.rate, duration: s.each, client: ordersv1.NewOrdersClient(conn)}
+	visited, err := host(ctx, d, f.addrs, s, name, progress)
+	if err != nil {
+		return result{}, err
+	}
 	done, told := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(told)
@@ -124,5 +144,8 @@ func measure(ctx context.Context, s settings, name string, progress io.Writer, o
 	l.run(ctx)
 	close(done)
 	<-told
+	if err := visited(); err != nil {
+		return result{}, err
+	}
 	return l.result(&count), nil
 }

@@ -231,3 +231,34 @@ func TestStreamsAreRetried(t *testing.T) {
 		_ = conn.Close()
 	}
 }
+
+// TestResolvers: where clients look the fleet up, a sixth server gets calls once it has joined.
+func TestResolvers(t *testing.T) {
+	for _, kind := range []string{"file", "dns"} {
+		t.Run(kind, func(t *testing.T) {
+			s := short()
+			s.each = 3 * time.Second // the sixth has a second and more to be found
+			var stdout, stderr bytes.Buffer
+			if code := run([]string{"-json", "-resolver", kind}, s, &stdout, &stderr); code != 0 {
+				t.Fatalf("exit code %d, want 0; stderr:\n%s", code, &stderr)
+			}
+			var c comparison
+			if err := json.Unmarshal(stdout.Bytes(), &c); err != nil || c.Steady.Calls != 600 || c.Steady.Availability <= c.Plain.Availability {
+				t.Errorf("%v, %+v, want 600 calls, and more answers than plain", err, c)
+			}
+			for _, name := range []string{"plain gRPC", "steady    "} {
+				for _, what := range []string{"server f joins", "server f answers its first call", "server f leaves", "server f has answered"} {
+					if !slices.ContainsFunc(strings.Split(stderr.String(), "\n"), func(l string) bool {
+						return strings.HasPrefix(l, name) && strings.Contains(l, what)
+					}) {
+						t.Errorf("no line of %s says %q:\n%s", name, what, &stderr)
+					}
+				}
+			}
+		})
+	}
+	var stdout, stderr bytes.Buffer
+	if code := run([]string{"-resolver", "x"}, short(), &stdout, &stderr); code != exitUsage || !strings.Contains(stderr.String(), `-resolver is "x", want one of static, file, dns`) {
+		t.Errorf("exit code %d, %s", code, &stderr)
+	}
+}

@@ -20,6 +20,9 @@ func intro(w io.Writer, s settings) {
 	for _, p := range patients() {
 		fmt.Fprintf(&b, "  %s %s\n", p.name, p.story)
 	}
+	if s.resolver == "file" || s.resolver == "dns" {
+		fmt.Fprintf(&b, "A sixth one, f, is healthy and there for the second third of each run: clients find out by %s.\n", s.resolver)
+	}
 	fmt.Fprintf(&b, "%d calls a second for %v with plain gRPC and round robin, then with steady; both have %v for a call.\n"+
 		"Of %d calls one is a server stream and one a bidi stream: a call too, from its opening to its end.\n",
 		s.rate, s.each, callTimeout, visits)

@@ -23,8 +23,8 @@ import (
 
 // The same against a real name server, over UDP and TCP of loopback, as the standard library asks it.
 
-// real builds a resolver that looks ten times a second, and is given what its errors say.
-func real(t *testing.T, name string, s *resolvertest.NameServer, opts ...dns.Option) (*resolvertest.Channel, chan error) {
+// follow builds a resolver that looks ten times a second, and is given what its errors say.
+func follow(t *testing.T, name string, s *resolvertest.NameServer, opts ...dns.Option) (*resolvertest.Channel, chan error) {
 	t.Helper()
 	errs := make(chan error, 1000)
 	c := new(resolvertest.Channel)
@@ -55,7 +55,7 @@ const host = "orders.test."
 func TestRealRecords(t *testing.T) {
 	s := resolvertest.StartNameServer(t)
 	s.Set("A", host, "10.0.0.1")
-	c, errs := real(t, host+":1", s)
+	c, errs := follow(t, host+":1", s)
 	c.Await(t, "10.0.0.1:1")
 	s.Set("AAAA", host, "2001:db8::1")
 	c.Await(t, "[2001:db8::1]:1+10.0.0.1:1")
@@ -78,7 +78,7 @@ func TestRealRecords(t *testing.T) {
 func TestRealGrace(t *testing.T) {
 	s := resolvertest.StartNameServer(t)
 	s.Set("A", host, "10.0.0.1")
-	c, _ := real(t, host+":1", s, dns.Grace(0))
+	c, _ := follow(t, host+":1", s, dns.Grace(0))
 	c.Await(t, "10.0.0.1:1")
 	s.Set("A", host, resolvertest.NXDomain)
 	c.Await(t, "none")
@@ -96,7 +96,7 @@ func TestRealManyAddresses(t *testing.T) {
 		want = append(want, all[i]+":1")
 	}
 	s.Set("A", host, all...)
-	c, _ := real(t, host+":1", s)
+	c, _ := follow(t, host+":1", s)
 	c.Await(t, strings.Join(want, " "))
 	if s.Asked("udp A "+host) == 0 || s.Asked("tcp A "+host) == 0 {
 		t.Error("not asked over both UDP and TCP")
@@ -113,7 +113,7 @@ func TestRealService(t *testing.T) {
 	s.Set("AAAA", "a.test.", "2001:db8::1")
 	s.Set("A", "b.test.", "10.0.0.2")
 	s.Set("A", "c.test.", "10.0.0.3")
-	c, _ := real(t, srv, s)
+	c, _ := follow(t, srv, s)
 	c.Await(t, "*") // the library shuffles by weight
 	s.Set("A", "b.test.", resolvertest.NXDomain)
 	c.Await(t, "[2001:db8::1]:50051+10.0.0.1:50051?weight=3 10.0.0.3:50053?weight=1&priority=1")
@@ -132,7 +132,7 @@ func TestRealServiceConfig(t *testing.T) {
 	s.Set("A", host, "10.0.0.1")
 	long := `{"loadBalancingConfig":[{"round_robin":{}}],"x":"` + strings.Repeat("y", 2000) + `"}` // of several strings, over TCP
 	s.Set("TXT", "_grpc_config."+host, "v=spf1 -all", `grpc_config=[{"serviceConfig":`+long+`}]`)
-	c, errs := real(t, host+":1", s, dns.ServiceConfigs())
+	c, errs := follow(t, host+":1", s, dns.ServiceConfigs())
 	c.Await(t, "10.0.0.1:1 "+long)
 	s.Set("TXT", "_grpc_config."+host, "grpc_config=[")
 	awaitError(t, errs, "service config: the TXT record is no list of choices")
@@ -140,7 +140,7 @@ func TestRealServiceConfig(t *testing.T) {
 	awaitError(t, errs, "service config: lookup _grpc_config.orders.test. on "+s.Addr)
 	s.Set("TXT", "_grpc_config."+host)
 	c.Await(t, "10.0.0.1:1")
-	off, _ := real(t, host+":1", s)
+	off, _ := follow(t, host+":1", s)
 	off.Await(t, "10.0.0.1:1")
 	before := s.Asked("udp TXT _grpc_config." + host)
 	if before == 0 {

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -106,10 +107,9 @@ func (r *looker) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		last, wait, hurry := time.Now(), time.Duration(0), r.now
+		last, wait, hurry := time.Now(), r.random.Period(r.every), r.now
 		if well {
 			failures = 0
-			wait = r.random.Period(r.every)
 		} else {
 			failures++
 			wait = r.random.Backoff(failures, r.every)
@@ -161,7 +161,7 @@ func (r *looker) look(ctx context.Context) bool {
 
 // nothing deals with an answer without addresses, or none at all.
 func (r *looker) nothing(ctx context.Context, err error) {
-	if context.Cause(ctx) == context.Canceled {
+	if errors.Is(ctx.Err(), context.Canceled) {
 		return // closed
 	}
 	if !absent(err) || !r.listed {
