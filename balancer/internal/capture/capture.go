@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/experimental/stats"
 	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/serviceconfig"
 
 	"github.com/grpcsteady/steady/balancer/attempt"
 )
@@ -63,10 +64,12 @@ func Addresses(addrs ...string) []resolver.Endpoint {
 // Update tells the policy its configuration, JSON, and the resolver's list.
 func (c *Channel) Update(config string, list []resolver.Endpoint) {
 	c.tb.Helper()
-	parser, _ := c.builder.(balancer.ConfigParser)
-	parsed, err := parser.ParseConfig([]byte(config))
-	if err != nil {
-		c.tb.Fatal(err)
+	var parsed serviceconfig.LoadBalancingConfig
+	if parser, ok := c.builder.(balancer.ConfigParser); ok {
+		var err error
+		if parsed, err = parser.ParseConfig([]byte(config)); err != nil {
+			c.tb.Fatal(err)
+		}
 	}
 	state := resolver.State{Endpoints: list, Attributes: state(c.handle)}
 	if err := c.policy.UpdateClientConnState(balancer.ClientConnState{ResolverState: state, BalancerConfig: parsed}); err != nil {
