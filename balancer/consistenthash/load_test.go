@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/grpcsteady/steady/balancer/consistenthash"
 	"github.com/grpcsteady/steady/balancer/internal/capture"
@@ -27,6 +29,8 @@ func names(n int) []string {
 	}
 	return out
 }
+
+var errDown = status.Error(codes.Unavailable, "down")
 
 type call struct {
 	addr string
