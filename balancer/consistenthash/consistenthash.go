@@ -87,7 +87,7 @@ func newChooser(s pool.Set, old *ring, source keySource, maxLoad float64) *choos
 	c.ring = newRing(spots, old)
 	at := make(map[*pool.Endpoint]int32, len(s.Candidates))
 	for i := range s.Candidates {
-		at[s.Candidates[i].Endpoint] = int32(i) //nolint:gosec // an index
+		at[s.Candidates[i].Endpoint] = int32(i)
 	}
 	c.slots = make([]int32, len(s.Listed)) // the ring's members are in the order of the list
 	for i, l := range s.Listed {

@@ -76,7 +76,7 @@ func newRing(spots []spot, old *ring) *ring {
 	}
 	now := make(map[member]uint32, len(r.members))
 	for i, m := range r.members {
-		now[m] = uint32(i) //nolint:gosec // an index
+		now[m] = uint32(i)
 	}
 	// Where the members of the old ring are in the new one, if they are there with as many points.
 	moved := make([]int64, len(old.members))
@@ -92,7 +92,7 @@ func newRing(spots []spot, old *ring) *ring {
 	for m, i := range now {
 		h := xxhash.Sum64String(m.key)
 		for k := range m.n {
-			fresh = append(fresh, point{mix(h + uint64(k)*golden), i}) //nolint:gosec // below 10,000
+			fresh = append(fresh, point{mix(h + uint64(k)*golden), i})
 		}
 	}
 	slices.SortFunc(fresh, r.compare)
@@ -112,16 +112,19 @@ func newRing(spots []spot, old *ring) *ring {
 	return r
 }
 
-// compare orders points; two of the same hash by name, so that all clients agree.
+// compare orders points; two of the same hash by key, so that all clients agree.
 func (r *ring) compare(a, b point) int {
-	return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(r.members[a.member].key, r.members[b.member].key))
+	if a.hash != b.hash {
+		return cmp.Compare(a.hash, b.hash)
+	}
+	return cmp.Compare(r.members[a.member].key, r.members[b.member].key)
 }
 
 // find returns the index of the point that a key belongs to.
 func (r *ring) find(key uint64) int {
 	low, high := 0, len(r.points)
 	for low < high {
-		if mid := int(uint(low+high) >> 1); r.points[mid].hash < key { //nolint:gosec // indexes
+		if mid := int(uint(low+high) >> 1); r.points[mid].hash < key {
 			low = mid + 1
 		} else {
 			high = mid

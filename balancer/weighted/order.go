@@ -87,7 +87,7 @@ func newCycle(parts []int, sum int) *cycle {
 			}
 		}
 		current[best] -= sum
-		c.turns = append(c.turns, uint32(best)) //nolint:gosec // an index
+		c.turns = append(c.turns, uint32(best))
 	}
 	return c
 }
@@ -128,14 +128,14 @@ func newSequence(weights []float64) *sequence {
 		s.bounds[i] = end
 	}
 	width := max(bits.Len(uint(len(weights)-1)), 1)
-	s.shift = uint(64 - width) //nolint:gosec // 1 to 63
+	s.shift = uint(64 - width)
 	s.guide = make([]uint32, 1<<width)
 	i := 0
 	for k := range s.guide {
-		for i < len(weights)-1 && s.bounds[i] <= uint64(k)<<s.shift { //nolint:gosec // an index
+		for i < len(weights)-1 && s.bounds[i] <= uint64(k)<<s.shift {
 			i++
 		}
-		s.guide[k] = uint32(i) //nolint:gosec // an index
+		s.guide[k] = uint32(i)
 	}
 	return s
 }
@@ -154,7 +154,7 @@ func (s *sequence) at(n uint64) int {
 		return low
 	}
 	for low < high { // many small ones in one slice
-		if mid := int(uint(low+high) >> 1); s.bounds[mid] <= u { //nolint:gosec // indexes
+		if mid := int(uint(low+high) >> 1); s.bounds[mid] <= u {
 			low = mid + 1
 		} else {
 			high = mid

@@ -90,7 +90,7 @@ func TestEveryPolicyKnobIsRead(t *testing.T) {
 	for name, m := range policies {
 		leaves(m.ProtoReflect().Descriptor(), "", "", func(f protoreflect.FieldDescriptor, before, _ string) {
 			at := read[name].ProtoReflect()
-			for _, key := range strings.Split(strings.Trim(before, `{":`), `":{"`) {
+			for key := range strings.SplitSeq(strings.Trim(before, `{":`), `":{"`) {
 				g := at.Descriptor().Fields().ByJSONName(key)
 				if !at.Has(g) {
 					t.Errorf("%s: %s is not read, or not in testdata/policies.yaml", name, before)

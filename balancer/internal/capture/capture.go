@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"google.golang.org/grpc/attributes"
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/experimental/stats"
@@ -71,7 +72,7 @@ func (c *Channel) Update(config string, list []resolver.Endpoint) {
 			c.tb.Fatal(err)
 		}
 	}
-	state := resolver.State{Endpoints: list, Attributes: state(c.handle)}
+	state := resolver.State{Endpoints: list, Attributes: attributes.New(attempt.HandleKey{}, c.handle)}
 	if err := c.policy.UpdateClientConnState(balancer.ClientConnState{ResolverState: state, BalancerConfig: parsed}); err != nil {
 		c.tb.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package pool
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"google.golang.org/grpc/balancer"
 
@@ -64,7 +65,7 @@ func (c *Least) Choose(_ balancer.PickInfo, a *attempt.Attempt) int {
 	}
 	if c.choices == 2 && c.inverse == nil { // what nearly everybody has
 		r := c.random()
-		i := int(uint64(uint32(r)) * uint64(n) >> 32)
+		i := int(r & math.MaxUint32 * uint64(n) >> 32)
 		j := int((r >> 32) * uint64(n-1) >> 32)
 		if j >= i {
 			j++
@@ -80,7 +81,7 @@ func (c *Least) Choose(_ balancer.PickInfo, a *attempt.Attempt) int {
 // cost is what decides between two.
 func (c *Least) cost(i int, now int64) float64 {
 	e := c.candidates[i].Endpoint
-	cost := 0.0
+	var cost float64
 	if c.latency.Decay > 0 {
 		cost = e.Cost(now, c.latency)
 	} else {
@@ -145,11 +146,11 @@ func (c *Least) drawn(now int64) int {
 func (c *Least) draw(taken []int) int {
 	i := 0
 	for range 8 {
-		if i = c.any(); !among(taken, i) {
+		if i = c.any(); !slices.Contains(taken, i) {
 			return i
 		}
 	}
-	for among(taken, i) {
+	for slices.Contains(taken, i) {
 		if i++; i == len(c.candidates) {
 			i = 0
 		}
@@ -158,22 +159,13 @@ func (c *Least) draw(taken []int) int {
 }
 
 // below returns a random index.
-func (c *Least) below(n int) int { return int(c.random() >> 32 * uint64(n) >> 32) }
+func (c *Least) below(n int) int { return int(c.random() >> 32 * uint64(n) >> 32) } //nolint:gosec // a length
 
 func (c *Least) any() int {
 	if c.inverse == nil {
 		return c.below(len(c.candidates))
 	}
 	return c.alias.draw(c.random())
-}
-
-func among(list []int, i int) bool {
-	for _, v := range list {
-		if v == i {
-			return true
-		}
-	}
-	return false
 }
 
 // other chooses among those that the call has not tried, and returns -1 if there are none. Retries are few, so
@@ -195,7 +187,7 @@ func (c *Least) other(now int64, a *attempt.Attempt) int {
 		var taken [maxChoices]int
 		found := 0
 		for k := 0; k < 32 && found < min(c.choices, maxChoices); k++ {
-			if i := c.any(); !among(taken[:found], i) && !a.Avoids(c.candidates[i].name) {
+			if i := c.any(); !slices.Contains(taken[:found], i) && !a.Avoids(c.candidates[i].name) {
 				try(i)
 				taken[found] = i
 				found++
