@@ -13,7 +13,12 @@
 //
 // An endpoint that is down, ejected or found ill hands its keys to those next on the ring, and gets them back.
 // With maxLoad a single hot key can not drown one endpoint: what is too much for it goes to the next. A retry goes
-// to the next as well. All clients that agree on endpoints and weights agree on who has a key.
+// to the next as well, and to one at its bound if all that were not tried are. All clients that agree on endpoints,
+// by the addresses of each, and on weights agree on who has a key.
+//
+// An endpoint has keys in proportion to its weight. When weights or endpoints change only the keys of those that
+// changed move, with one exception: each time the sum of all weights passes 655 times a power of two (5,242 times one
+// with more than 512 endpoints) the ring is thinned out, and up to half of the keys move once.
 //
 // Every knob is described at steady.v1.ConsistentHash (proto/steady/v1/balancing.proto).
 //

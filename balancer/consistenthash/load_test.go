@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -81,6 +82,56 @@ func TestHotKey(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestHotKeyByMany: the same from many goroutines at once, which may be one ahead of each other each; in the end nothing
+// is under way.
+func TestHotKeyByMany(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		const n, callers, each = 5, 8, 20
+		c := capture.New(t, consistenthash.Name)
+		c.Update(`{"maxLoad":1.25}`, capture.Addresses(names(n)...))
+		var all sync.WaitGroup
+		for range callers {
+			all.Go(func() {
+				for range 200 {
+					var flying []call
+					for range each {
+						addr, done := c.Pick(keyed("hot"))
+						flying = append(flying, call{addr, done})
+					}
+					for _, f := range flying {
+						f.done(capture.Sent)
+					}
+				}
+			})
+		}
+		stop, watched := make(chan struct{}), make(chan int)
+		go func() {
+			most := 0
+			for {
+				for _, e := range c.Endpoints() {
+					most = max(most, e.InFlight)
+				}
+				select {
+				case <-stop:
+					watched <- most
+					return
+				default:
+				}
+			}
+		}()
+		all.Wait()
+		close(stop)
+		if most, bound := <-watched, int(math.Ceil(1.25*callers*each/n))+callers; most > bound {
+			t.Errorf("%d calls were at one endpoint, want at most %d", most, bound)
+		}
+		for _, e := range c.Endpoints() {
+			if e.InFlight != 0 {
+				t.Errorf("%s has %d in flight", e.Endpoint, e.InFlight)
+			}
+		}
+	})
 }
 
 // owner says where the call of a key goes; it must be told at once, since a pick counts.
