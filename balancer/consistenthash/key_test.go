@@ -242,6 +242,29 @@ func TestEverythingWasTried(t *testing.T) {
 	}
 }
 
+// TestRetryGoesBeyondTheBound: rather than back to the endpoint that failed, to one that has more than its share.
+func TestRetryGoesBeyondTheBound(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		c := ring(t, `{"maxLoad":1.25}`, 2)
+		ends := make(map[string][]func(balancer.DoneInfo))
+		for range 20 {
+			addr, done := c.Pick(keyed("a"))
+			ends[addr] = append(ends[addr], done)
+		}
+		idle, busy := names(2)[0], names(2)[1]
+		for _, done := range ends[idle] {
+			done(capture.Sent)
+		}
+		call := new(attempt.Call)
+		for number, want := range []string{idle, busy} {
+			addr, _ := c.Pick(attempt.NewContext(keyed("a"), &attempt.Attempt{Call: call, Number: number + 1}))
+			if addr != want {
+				t.Errorf("attempt %d goes to %s, want %s", number+1, addr, want)
+			}
+		}
+	})
+}
+
 // TestClientsAgree: on who has a key, whatever the order of the list and of the addresses of an endpoint in it.
 func TestClientsAgree(t *testing.T) {
 	steadytest.Run(t, func(t *testing.T) {

@@ -99,6 +99,33 @@ func TestMovementWithWeights(t *testing.T) {
 	}
 }
 
+// TestThinning: where the sum of the weights passes the limit, and there alone, about half of the keys move once.
+func TestThinning(t *testing.T) {
+	keys := keysOf(5000)
+	moved := func(from, to float64) int {
+		weights := func(last float64) []spot {
+			return spots(3, func(i int) float64 { return []float64{300, 300, last}[i] })
+		}
+		a, b := newRing(weights(from), nil), newRing(weights(to), nil)
+		n := 0
+		for _, k := range keys {
+			if a.owner(k) != b.owner(k) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := moved(54, 55); n > 50 {
+		t.Errorf("%d of 5000 keys move below the limit", n)
+	}
+	if n := moved(55, 56); n < 1000 || n > 2600 {
+		t.Errorf("%d of 5000 keys move at the limit, want up to a half", n)
+	}
+	if n := moved(56, 57); n > 50 {
+		t.Errorf("%d of 5000 keys move above the limit", n)
+	}
+}
+
 // TestShares: the share of the keys that an endpoint has is in proportion to its weight, but for a tenth or so:
 // 1 / sqrt(points).
 func TestShares(t *testing.T) {

@@ -54,7 +54,7 @@ func BenchmarkChoose(b *testing.B) {
 		c := few(bb.n, bb.there)
 		infos := make([]balancer.PickInfo, 1<<10)
 		for i := range infos {
-			infos[i].Ctx = WithKey(context.Background(), fmt.Sprint("user-", i))
+			infos[i] = balancer.PickInfo{Ctx: WithKey(context.Background(), fmt.Sprint("user-", i))}
 		}
 		b.Run(fmt.Sprintf("%d of %d", bb.there, bb.n), func(b *testing.B) {
 			b.ReportAllocs()
