@@ -41,17 +41,23 @@ func (b *bound) bears(slot int, e *pool.Endpoint) bool {
 	return float64(e.InFlight()) < most // so the last one above a whole number is allowed
 }
 
-// look counts what is missing.
+// look counts what is missing. Calls begin and end meanwhile, and a goroutine may lose its processor between two
+// reads, so that one count may be far off, either way: the middle of three is not.
 func (b *bound) look(candidates []pool.Candidate) {
+	x, y, z := b.count(candidates), b.count(candidates), b.count(candidates)
+	b.missing.Store(max(min(x, y), min(max(x, y), z)))
+}
+
+func (b *bound) count(candidates []pool.Candidate) int64 {
 	sum := -b.pool.Flying()
 	for i := range candidates {
 		sum += candidates[i].InFlight()
 	}
-	b.missing.Store(sum)
+	return sum
 }
 
-// lookShare makes looks so rare that each pick pays for the fourth part of one endpoint.
-const lookShare = 4
+// lookShare makes looks so rare that each pick pays for reading half an endpoint.
+const lookShare = 6
 
 func (b *bound) sometimes(candidates []pool.Candidate) {
 	if rand.IntN(lookShare*len(candidates)) == 0 {
