@@ -65,6 +65,7 @@ var plan = []room{
 	// Floor 2: gRPC glue, and the facade.
 	{path: "interceptors/steady", floor: 2, may: facade, ext: grpcOnly},
 	{path: "balancer/internal/pool", floor: 2, may: glue, ext: grpcOnly},
+	{path: "balancer/internal/capture", floor: 2, may: []string{"balancer/attempt"}, ext: grpcOnly}, // for tests
 	{path: "balancer/leastrequest", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: grpcOnly},
 	{path: "balancer/weighted", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: grpcOnly},
 	{path: "balancer/consistenthash", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: join(grpcOnly, []string{"github.com/cespare/xxhash"})},
