@@ -24,10 +24,13 @@ func (e *Endpoint) ended(info balancer.DoneInfo, driven bool, s *Settings, start
 		e.reports(info.ServerLoad, now, s.Reports)
 	}
 	if learns {
-		if info.Err == nil {
-			e.observe(now, start, s.Latency)
-		} else if code := status.Code(info.Err); code == codes.DeadlineExceeded || code == codes.Canceled {
+		switch status.Code(info.Err) {
+		case codes.DeadlineExceeded, codes.Canceled:
 			e.waited(now, start, s.Latency)
+		default:
+			// Errors too: an endpoint that answers NOT_FOUND has answered, and if nothing were known of it, it would
+			// be the first choice for ever. What a failure costs is added to that.
+			e.observe(now, start, s.Latency)
 		}
 	}
 	if !driven {

@@ -45,11 +45,12 @@ type Endpoint struct {
 	left      int64 // when it was last ready
 	warmFrom  int64 // when slow start began
 	until     int64 // when its ejection ends; 0: it is in
-	seen      int64 // until when its would-have ejection has been told
+	would     bool  // that ejection is only observed
 	returned  int64 // when its last ejection ended
 	ejections int   // in a row
 	reason    string
-	ill       bool // active checks say so
+	counted   window.Sums // its part of pool.totals
+	ill       bool        // active checks say so
 }
 
 const (
@@ -85,7 +86,11 @@ func keyOf(e resolver.Endpoint) string {
 func (e *Endpoint) Load() float64 {
 	load := float64(e.InFlight() + 1)
 	if e.trouble.bits.Load() != 0 {
-		load *= 1 + troubleCost*e.trouble.at(e.pool.now(), troubleDecay)
+		// Below the cost of one call it is forgotten: where all others are idle, the least cost is the least chance,
+		// and an endpoint without calls can not show that it is well again.
+		if cost := troubleCost * e.trouble.at(e.pool.now(), troubleDecay); cost >= 1 {
+			load *= 1 + cost
+		}
 	}
 	return load
 }
@@ -137,11 +142,11 @@ func (e *Endpoint) succeeded(now int64) {
 		w.Add(e.pool.at(now), kindSuccess)
 	}
 	if e.trouble.bits.Load() != 0 {
-		e.trouble.change(now, troubleDecay, func(v float64) (float64, int64) {
+		e.trouble.change(now, troubleDecay, func(v float64, held int64) (float64, int64) {
 			if v *= 1 - troubleShare; v < 0.001 {
 				v = 0
 			}
-			return v, now
+			return v, held
 		})
 	}
 }
@@ -150,17 +155,17 @@ func (e *Endpoint) succeeded(now int64) {
 func (e *Endpoint) failed(now int64, pushback time.Duration, sure bool) {
 	e.failures.Add(1)
 	pushback = min(max(pushback, 0), maxPushback)
-	e.trouble.change(now, troubleDecay, func(v float64) (float64, int64) {
+	e.trouble.change(now, troubleDecay, func(v float64, held int64) (float64, int64) {
 		share := troubleShare
 		if pushback > 0 {
 			share = pushbackShare
 		}
-		return v + (1-v)*share, now + int64(pushback) // it does not fall before the server wants to see us again
+		return v + (1-v)*share, max(held, now+int64(pushback)) // it does not fall before the server wants to see us again
 	})
 	s := e.pool.settings.Load()
 	if s.Latency.Decay > 0 {
 		cost := max(pushback, s.Latency.Penalty)
-		e.latency.change(now, s.Latency.Decay, func(v float64) (float64, int64) { return max(v, float64(cost)), now })
+		e.latency.change(now, s.Latency.Decay, func(v float64, _ int64) (float64, int64) { return max(v, float64(cost)), now })
 	}
 	if w := e.window.Load(); w != nil {
 		w.Add(e.pool.at(now), kindFailure)
