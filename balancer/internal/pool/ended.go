@@ -2,6 +2,7 @@ package pool
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/balancer"
@@ -25,12 +26,12 @@ func (e *Endpoint) ended(info balancer.DoneInfo, driven bool, s *Settings, start
 	}
 	if learns {
 		switch status.Code(info.Err) {
+		case codes.OK:
+			e.observe(now, start, s.Latency)
 		case codes.DeadlineExceeded, codes.Canceled:
 			e.waited(now, start, s.Latency)
 		default:
-			// Errors too: an endpoint that answers NOT_FOUND has answered, and if nothing were known of it, it would
-			// be the first choice for ever. What a failure costs is added to that.
-			e.observe(now, start, s.Latency)
+			e.refused(now, start, s.Latency)
 		}
 	}
 	if !driven {
@@ -49,7 +50,11 @@ func (e *Endpoint) guess(info balancer.DoneInfo, now int64) {
 	}
 	switch status.Code(info.Err) {
 	case codes.Canceled:
-	case codes.Unavailable, codes.Internal, codes.DataLoss:
+	case codes.Internal:
+		if !isLocal(info.Err) {
+			e.failed(now, pushback(info), true)
+		}
+	case codes.Unavailable, codes.DataLoss:
 		e.failed(now, pushback(info), true)
 	case codes.ResourceExhausted:
 		if wait := pushback(info); wait > 0 {
@@ -62,6 +67,22 @@ func (e *Endpoint) guess(info balancer.DoneInfo, now int64) {
 	default:
 		e.succeeded(now) // the server did its work; the fault is the caller's
 	}
+}
+
+// localPrefixes are the beginnings of the messages of errors that gRPC makes here, about a message: the server has
+// no part in them. They have no code of their own; a test calls gRPC for them.
+var localPrefixes = [...]string{
+	"grpc: error while marshaling", "grpc: error while compressing", "grpc: error unmarshalling", "grpc: failed to unmarshal",
+}
+
+func isLocal(err error) bool {
+	s, _ := status.FromError(err)
+	for _, p := range localPrefixes {
+		if strings.HasPrefix(s.Message(), p) {
+			return true
+		}
+	}
+	return false
 }
 
 const pushbackKey = "grpc-retry-pushback-ms"
