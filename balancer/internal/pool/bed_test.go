@@ -233,3 +233,8 @@ func (c *pushed) UpdateState(s resolver.State) error {
 	c.p.send()
 	return nil
 }
+
+// handleOf makes a handle whose observer is told the endpoints of decisions.
+func handleOf(f func(endpoint string)) *attempt.Handle {
+	return attempt.NewHandle("test", func(c attempt.EndpointChange) { f(c.Endpoint) })
+}
