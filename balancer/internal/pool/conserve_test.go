@@ -19,7 +19,7 @@ import (
 
 // Whatever happens to calls, servers, lists and policies: no call in flight is lost or counted below none.
 func TestInFlightIsConserved(t *testing.T) {
-	seeds := 12
+	seeds := 6
 	if testing.Short() {
 		seeds = 3
 	}

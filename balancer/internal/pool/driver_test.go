@@ -74,6 +74,9 @@ func TestRetryGoesElsewhere(t *testing.T) {
 	for _, s := range sickness {
 		for _, policy := range policies {
 			for _, config := range []string{`{}`, `{"ejection":{"mode":"off"}}`} {
+				if config != `{}` && policy == consistentHash {
+					continue // without keys it is least request
+				}
 				steadytest.Run(t, func(t *testing.T) {
 					b := newBed(t, s.servers)
 					b.Behave(steadytest.Slow(10 * time.Millisecond))

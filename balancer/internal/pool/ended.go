@@ -26,12 +26,10 @@ func (e *Endpoint) ended(info balancer.DoneInfo, driven bool, s *Settings, start
 	}
 	if learns {
 		switch status.Code(info.Err) {
-		case codes.OK:
-			e.observe(now, start, s.Latency)
-		case codes.DeadlineExceeded, codes.Canceled:
-			e.waited(now, start, s.Latency)
+		case codes.OK, codes.NotFound, codes.AlreadyExists, codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange, codes.Aborted:
+			e.observe(now, start, s.Latency) // who asks for what is not there has it answered all the same
 		default:
-			e.refused(now, start, s.Latency)
+			e.waited(now, start, s.Latency) // to refuse is quicker than to do
 		}
 	}
 	if !driven {

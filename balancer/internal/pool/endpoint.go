@@ -184,13 +184,8 @@ func (e *Endpoint) observe(now, start int64, l Latency) {
 	e.latency.peak(now, l.Decay, float64(now-start))
 }
 
-// refused notes an answer that was an error. It may well have come faster than the work would have been done, and so
-// takes nothing off; but something was learned, and what is known of the endpoint is not forgotten meanwhile.
-func (e *Endpoint) refused(now, start int64, l Latency) {
-	e.latency.peak(now, l.Decay, max(float64(now-start), e.latency.at(now, l.Decay)))
-}
-
-// waited notes that there was no answer for so long: it says nothing of a fast endpoint, and much of a slow one.
+// waited notes that it took so long without the work being done: it says nothing of a fast endpoint, and much of a
+// slow one.
 func (e *Endpoint) waited(now, start int64, l Latency) {
 	if took := float64(now - start); took > e.latency.at(now, l.Decay) {
 		e.latency.peak(now, l.Decay, took)

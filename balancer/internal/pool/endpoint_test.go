@@ -2,6 +2,7 @@ package pool
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/balancer"
@@ -125,5 +126,44 @@ func TestKindsAreBounded(t *testing.T) {
 	k.known.Range(func(any, any) bool { n++; return true })
 	if n > maxKinds {
 		t.Errorf("%d methods remembered", n)
+	}
+}
+
+// What latency is learned from: work that was done, whatever came of it, and from everything else only that it took
+// longer.
+func TestWhatLatencyIsLearnedFrom(t *testing.T) { synctest.Test(t, whatLatencyIsLearnedFrom) }
+
+func whatLatencyIsLearnedFrom(t *testing.T) {
+	const ms = int64(time.Millisecond)
+	for code, want := range map[codes.Code][3]int64{ // of nothing known, after 20 ms, after 2 ms: in ms
+		codes.OK: {5, 19, 5}, codes.NotFound: {5, 19, 5}, codes.InvalidArgument: {5, 19, 5}, codes.Aborted: {5, 19, 5},
+		codes.PermissionDenied: {5, 19, 5}, codes.ResourceExhausted: {5, 19, 5}, codes.DeadlineExceeded: {5, 19, 5}, codes.Canceled: {5, 19, 5},
+	} {
+		info := balancer.DoneInfo{BytesSent: true}
+		if code != codes.OK {
+			info.Err = status.Error(code, "")
+		}
+		for i, before := range []int64{0, 20, 2} {
+			p, _ := set(1, timed, one)
+			e := p.list[0]
+			time.Sleep(time.Second)
+			began := p.now()
+			if before > 0 {
+				e.observe(began, began-before*ms, timed.Latency)
+			}
+			e.ended(info, true, &timed, began-5*ms, false)
+			got := int64(e.latency.at(p.now(), timed.Latency.Decay)) / ms
+			if got < want[i] || got > want[i]+1 {
+				t.Errorf("%v after %d ms: %d ms, want %d", code, before, got, want[i])
+			}
+		}
+		p, _ := set(1, timed, one)
+		time.Sleep(time.Second)
+		e := p.list[0]
+		e.observe(p.now(), p.now()-100*ms, timed.Latency)
+		e.ended(info, true, &timed, p.now()-5*ms, true) // of a stream
+		if got := e.latency.at(p.now(), timed.Latency.Decay); got < 99*float64(ms) {
+			t.Errorf("%v of a stream was learned", code)
+		}
 	}
 }

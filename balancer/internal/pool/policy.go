@@ -116,7 +116,7 @@ func (p *Pool) adopt(by *policy) {
 		if e.ready {
 			e.ready, e.left = false, p.now()
 		}
-		e.state, e.ill = "idle", false
+		e.state = "idle"
 	}
 }
 

@@ -26,7 +26,10 @@ func TestSinkhole(t *testing.T) {
 		{false, false, codes.Unknown}, {false, true, codes.Internal}, {true, false, codes.Unknown},
 	} {
 		for _, retries := range []bool{false, true} {
-			for rate, length := range map[float64]time.Duration{200: 30 * time.Second, 2000: 2 * time.Second} {
+			for rate, length := range map[float64]time.Duration{200: 10 * time.Second, 1000: 3 * time.Second} {
+				if retries && rate > 200 {
+					continue
+				}
 				steadytest.Run(t, func(t *testing.T) {
 					names := make([]string, 20)
 					for i := range names {
@@ -61,25 +64,6 @@ func TestSinkhole(t *testing.T) {
 			}
 		}
 	}
-}
-
-// Who begins to refuse what he used to answer, and quickly, is no better for it.
-func TestQuickRefusalsAttractNobody(t *testing.T) {
-	steadytest.Run(t, func(t *testing.T) {
-		names := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}
-		b := newBed(t, names)
-		b.Behave(steadytest.Slow(20 * time.Millisecond))
-		conn := b.connected(serviceConfig(leastRequest, `{"latency":{"decay":"2s"}}`))
-		load(t, conn, 500, 5*time.Second)
-		b.Replica("c").Behave(steadytest.All(steadytest.Slow(time.Millisecond), steadytest.Failing(codes.PermissionDenied, 1)))
-		load(t, conn, 500, 20*time.Second)
-		b.Forget()
-		load(t, conn, 500, 10*time.Second)
-		// It still has the least to do, since its calls are short: twice its share is what that comes to.
-		if n := b.Replica("c").Count(); n > 5000*20/100 {
-			t.Errorf("c got %d of 5000 calls: %v; latency %v", n, b.Count(), b.of("c").Latency)
-		}
-	})
 }
 
 // Latency is learned from the first answer on, and a stream's length is none.

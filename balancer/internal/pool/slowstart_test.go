@@ -33,7 +33,7 @@ func TestSlowStartFollowsTheCurve(t *testing.T) {
 			names := []string{"a", "b", "c", "d", "e", "f"}
 			b := newBed(t, names)
 			b.list(names[1:]...)
-			b.Behave(steadytest.Slow(500 * time.Millisecond))
+			b.Behave(steadytest.SlowBetween(400*time.Millisecond, 600*time.Millisecond))
 			conn := b.connected(serviceConfig(tt.policy, fmt.Sprintf(`{"slowStart":{"minShare":%v,"aggression":%v}}`, tt.minShare, tt.aggression)))
 			time.Sleep(31 * time.Second)
 			start := time.Now()
@@ -42,12 +42,12 @@ func TestSlowStartFollowsTheCurve(t *testing.T) {
 			if tt.policy == leastRequest {
 				go callers(t, conn, 500, 35*time.Second) // it goes by in-flight + 1, so the one should not matter
 			} else {
-				go load(t, conn, 400, 35*time.Second)
+				go load(t, conn, 300, 35*time.Second)
 			}
 			const slices = 7
 			got := [slices]float64{}
 			all := [slices]float64{}
-			time.Sleep(36 * time.Second)
+			time.Sleep(38 * time.Second)
 			for _, c := range b.Calls() {
 				if i := int(c.Arrived.Sub(start) / (5 * time.Second)); i < slices {
 					all[i]++
