@@ -26,7 +26,7 @@ func packed(v float64, at uint32) uint64 {
 }
 
 func unpacked(bits uint64, now int64) (v float64, age time.Duration) {
-	v = float64(math.Float32frombits(uint32(bits >> 32))) //nolint:gosec // the upper half
+	v = float64(math.Float32frombits(uint32(bits >> 32)))
 	n := ticks(now) - uint32(bits&math.MaxUint32)
 	if ahead := -n; ahead > 0 && ahead <= maxAhead {
 		return v, -time.Duration(ahead) << tickShift

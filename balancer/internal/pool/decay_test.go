@@ -110,8 +110,8 @@ func TestTicksWrapAround(t *testing.T) {
 			}
 		}
 		// A number that nobody looked at for most of a year is gone, not ahead of its time.
-		for _, days := range []time.Duration{1, 100, 209, 300, 416} {
-			if got := d.at(begin+int64(days*24*time.Hour), tau); got != 0 {
+		for _, days := range []int64{1, 100, 209, 300, 416} {
+			if got := d.at(begin+days*int64(24*time.Hour), tau); got != 0 {
 				t.Errorf("%s: %v after %d days", name, got, days)
 			}
 		}

@@ -108,5 +108,5 @@ func pushbackOf(md metadata.MD) time.Duration {
 	if err != nil || len(v) > 1 {
 		return 0 // negative or nonsense: it says not to retry, not when to come back
 	}
-	return time.Duration(ms) * time.Millisecond //nolint:gosec // below 2^32
+	return time.Duration(ms) * time.Millisecond
 }

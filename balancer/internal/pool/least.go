@@ -1,7 +1,9 @@
 package pool
 
 import (
+	"math"
 	"math/rand/v2"
+	"slices"
 
 	"google.golang.org/grpc/balancer"
 
@@ -62,7 +64,7 @@ func (c *Least) Choose(_ balancer.PickInfo, a *attempt.Attempt) int {
 	}
 	if c.choices == 2 && c.inverse == nil { // what nearly everybody has
 		r := rand.Uint64()
-		i := int(uint64(uint32(r)) * uint64(n) >> 32)
+		i := int((r & math.MaxUint32) * uint64(n) >> 32)
 		j := int((r >> 32) * uint64(n-1) >> 32)
 		if j >= i {
 			j++
@@ -78,7 +80,7 @@ func (c *Least) Choose(_ balancer.PickInfo, a *attempt.Attempt) int {
 // cost is what decides between two.
 func (c *Least) cost(i int, now int64) float64 {
 	e := c.candidates[i].Endpoint
-	cost := 0.0
+	var cost float64
 	if c.latency.Decay > 0 {
 		cost = e.Cost(now, c.latency)
 	} else {
@@ -151,12 +153,7 @@ func (c *Least) any() int {
 }
 
 func among(list []int, i int) bool {
-	for _, v := range list {
-		if v == i {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, i)
 }
 
 // other chooses among those that the call has not tried, and returns -1 if there are none. Retries are few, so

@@ -3,6 +3,7 @@ package pool_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -320,6 +321,76 @@ func TestObserverMayCloseTheChannel(t *testing.T) {
 		synctest.Wait()
 		if len(seen) != 1 || <-seen != "a" {
 			t.Error("not told of a")
+		}
+	})
+}
+
+// Nor does one that hangs hold up calls or decisions, and one that ends its goroutine is told what follows.
+func TestObserverMayHangOrExit(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		b := newBed(t, []string{"a", "b"})
+		release, told := make(chan struct{}), make(chan string, 10)
+		b.handle = handleOf(func(name string) {
+			<-release
+			told <- name
+			runtime.Goexit()
+		})
+		b.list("a", "b")
+		b.Replica("a").Behave(steadytest.Failing(codes.Unavailable, 1))
+		conn := b.connected(serviceConfig(weighted, `{`+cold+`}`))
+		load(t, conn, 100, time.Second)
+		if got := b.ejected(); !slices.Equal(got, []string{"a"}) {
+			t.Fatalf("ejected %v", got)
+		}
+		b.Replica("a").Behave(nil)
+		if r := load(t, conn, 100, 40*time.Second); r.Availability() != 1 || len(b.ejected()) != 0 {
+			t.Errorf("%v, ejected %v", r, b.ejected())
+		}
+		close(release)
+		synctest.Wait()
+		b.Replica("b").Behave(steadytest.Failing(codes.Unavailable, 1))
+		load(t, conn, 100, time.Second)
+		synctest.Wait()
+		if len(told) < 2 || <-told != "a" {
+			t.Errorf("told %d decisions", len(told))
+		}
+		b.handle = nil
+	})
+}
+
+// Other weights, other addresses in another order: the endpoint is the same, and so is what is known of it.
+func TestTheSameEndpointAnew(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		b := newBed(t, []string{"a", "b", "c"})
+		b.list("a=3", "b")
+		conn := b.connected(serviceConfig(weighted, `{}`))
+		load(t, conn, 400, time.Second)
+		b.list("b=3", "a")
+		load(t, conn, 400, time.Second)
+		for name, e := range map[string]uint64{"a": b.of("a").Picks, "b": b.of("b").Picks} {
+			if e < 396 || e > 404 {
+				t.Errorf("%s was picked %d times in both halves, want 400", name, e)
+			}
+		}
+		two := func(addrs ...string) resolver.State {
+			s := b.state("b")
+			var e resolver.Endpoint
+			for _, a := range addrs {
+				e.Addresses = append(e.Addresses, resolver.Address{Addr: a})
+			}
+			s.Endpoints = append(s.Endpoints, e)
+			return s
+		}
+		b.SetState(two("a", "c"))
+		load(t, conn, 400, time.Second)
+		before := b.of("a").Picks
+		b.SetState(two("c", "a"))
+		load(t, conn, 400, time.Second)
+		if e := b.of("a"); before < 40 || e.Picks < before+40 || e.State != "ready" {
+			t.Errorf("picked %d times with two addresses, then %+v", before, e)
+		}
+		if n := b.Network().Conns("c"); n != 0 {
+			t.Errorf("%d connections to the second address", n)
 		}
 	})
 }

@@ -276,7 +276,7 @@ func (p *Pool) leaving(connected func(*Endpoint) bool) (weights []float64) {
 	for _, strict := range [...]bool{true, false} {
 		some := false
 		for i, e := range p.list {
-			if connected(e) && !(strict && (e.ejected() || e.ill)) {
+			if connected(e) && (!strict || !e.ejected() && !e.ill) {
 				weights[i], some = e.weight, true
 			}
 		}

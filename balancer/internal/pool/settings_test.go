@@ -41,7 +41,7 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestWhatIsSaidCounts(t *testing.T) {
-	off, part := proto.Float64(-1), proto.Float64(0.25)
+	off, part := new(-1.0), new(0.25)
 	s := SettingsOf(&steadyv1.ConsistentHash{
 		Ejection: &steadyv1.Ejection{
 			Mode: steadyv1.Mode_MODE_OBSERVE, ConsecutiveFailures: proto.Int32(-1), SuccessRatio: off, Margin: part,
