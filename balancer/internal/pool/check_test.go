@@ -359,7 +359,7 @@ func TestBesideClientSideHealthChecks(t *testing.T) {
 			t.Errorf("at once after the server said so: %+v", e)
 		}
 		b.Forget()
-		if r := load(t, conn, 100, time.Minute); r.Availability() != 1 || b.Replica("a").Count() != 0 {
+		if r := load(t, conn, 100, 10*time.Second); r.Availability() != 1 || b.Replica("a").Count() != 0 {
 			t.Errorf("%v %v", r, b.Count())
 		}
 		servers["a"].SetServingStatus("orders", healthpb.HealthCheckResponse_SERVING)

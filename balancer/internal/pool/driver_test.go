@@ -178,12 +178,12 @@ func TestPushbackBiasesThePicker(t *testing.T) {
 		return first, b.Replica("b").Count()
 	}
 	steadytest.Run(t, func(t *testing.T) {
-		if first, later := share(t, "60000"); first != 0 || later < 70 || later > 130 {
+		if first, later := share(t, "60000"); first != 0 || later < 55 || later > 145 {
 			t.Errorf("%d calls within the 60 s that b asked for, then %d of 300", first, later)
 		}
 	})
 	steadytest.Run(t, func(t *testing.T) {
-		if first, later := share(t, "1"); first < 50 || later < 70 || later > 130 {
+		if first, later := share(t, "1"); first < 50 || later < 55 || later > 145 {
 			t.Errorf("%d of 1200 calls within 60 s after a pushback of 1 ms, then %d of 300", first, later)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -286,15 +287,15 @@ func TestStrangeLists(t *testing.T) {
 func TestObserverMayCloseTheChannel(t *testing.T) {
 	steadytest.Run(t, func(t *testing.T) {
 		b, d := checkBed(t, "a", "b")
-		var conn *grpc.ClientConn
+		var conn atomic.Pointer[grpc.ClientConn]
 		closed := make(chan struct{})
 		b.handle = handleOf(func(string) {
-			_ = conn.Close()
+			_ = conn.Load().Close()
 			close(closed)
 		})
 		b.list("a", "b")
 		d.say("a", notServing)
-		conn = b.connected(serviceConfig(weighted, `{`+exact+`}`))
+		conn.Store(b.connected(serviceConfig(weighted, `{`+exact+`}`)))
 		time.Sleep(16 * time.Second)
 		select {
 		case <-closed:
@@ -303,20 +304,20 @@ func TestObserverMayCloseTheChannel(t *testing.T) {
 		}
 	})
 	steadytest.Run(t, func(t *testing.T) {
-		var conn *grpc.ClientConn
+		var conn atomic.Pointer[grpc.ClientConn]
 		b := newBed(t, []string{"a", "b"})
 		seen := make(chan string, 10)
 		b.handle = handleOf(func(name string) {
-			_ = conn.Close()
+			_ = conn.Load().Close()
 			seen <- name
 		})
 		b.list("a", "b")
 		b.Replica("a").Behave(steadytest.Failing(codes.Unavailable, 1))
-		conn = b.connected(serviceConfig(weighted, `{`+exact+`}`))
+		conn.Store(b.connected(serviceConfig(weighted, `{`+exact+`}`)))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		for range 30 {
-			_ = steadytest.Get(conn)(ctx, 0)
+			_ = steadytest.Get(conn.Load())(ctx, 0)
 		}
 		synctest.Wait()
 		if len(seen) != 1 || <-seen != "a" {
