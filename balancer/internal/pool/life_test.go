@@ -176,7 +176,7 @@ func TestIdleMode(t *testing.T) {
 				s.Attributes = nil
 				b.SetState(s)
 			}
-			conn := b.connected(serviceConfig(leastRequest, `{"latency":{},"ejection":{"baseTime":"300s"}}`), grpc.WithIdleTimeout(30*time.Second))
+			conn := b.connected(serviceConfig(leastRequest, `{"latency":{},"ejection":{"baseTime":"300s","consecutiveFailures":1}}`), grpc.WithIdleTimeout(30*time.Second))
 			load(t, conn, 100, 5*time.Second)
 			b.Replica("a").Behave(steadytest.Failing(codes.Unavailable, 1))
 			burst(t, conn, 100)
@@ -187,6 +187,8 @@ func TestIdleMode(t *testing.T) {
 			if got := conn.GetState().String(); got != "IDLE" {
 				t.Fatalf("the channel is %s", got)
 			}
+			conn.Connect() // a call would do too, and go to whoever is connected first, even if that is who was ejected
+			synctest.Wait()
 			b.Forget()
 			for range 30 {
 				if err := one(t, conn); err != nil && lent {
