@@ -207,6 +207,7 @@ func TestIdleMode(t *testing.T) {
 			if told := b.told(); len(told) != 1 {
 				t.Errorf("told %v", told)
 			}
+			b.Replica("a").Behave(nil)
 			time.Sleep(3 * time.Minute) // the ejection ends while the channel is idle again
 			_ = one(t, conn)
 			if got := b.ejected(); got != nil {
