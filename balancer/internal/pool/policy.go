@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"encoding/json"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,8 @@ type Config struct {
 	Settings Settings
 	// Chooser makes the choice for a set of candidates. It is called whenever they or their weights change.
 	Chooser func(Set) Chooser
+
+	source json.RawMessage
 }
 
 // Set is what a policy may choose from.

@@ -37,5 +37,16 @@ func (b builder) ParseConfig(data json.RawMessage) (serviceconfig.LoadBalancingC
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", b.name, err)
 	}
-	return b.configure(m), nil
+	c := b.configure(m)
+	c.source = data
+	return c, nil
+}
+
+// MarshalJSON returns what the policy was told. gRPC's xDS policies write the configurations of their children down
+// and have them read again.
+func (c *Config) MarshalJSON() ([]byte, error) {
+	if len(c.source) == 0 {
+		return []byte("{}"), nil
+	}
+	return c.source, nil
 }
