@@ -108,10 +108,10 @@ func newChooser(s pool.Set, old *ring, source keySource, maxLoad float64) *choos
 }
 
 // Choose implements pool.Chooser.
-func (c *chooser) Choose(info balancer.PickInfo, a *attempt.Attempt) int {
+func (c *chooser) Choose(info balancer.PickInfo, a *attempt.Attempt, _ int64) int {
 	key, ok := c.source.key(info.Ctx)
 	if !ok {
-		return c.least.Choose(info, a)
+		return c.least.Choose(info, a, 0)
 	}
 	if c.bound != nil {
 		c.bound.sometimes(c.candidates)
@@ -125,7 +125,7 @@ func (c *chooser) Choose(info balancer.PickInfo, a *attempt.Attempt) int {
 		return i
 	}
 	if a.AvoidsAny() { // everything was tried, or is at its bound
-		return c.least.Choose(info, a)
+		return c.least.Choose(info, a, 0)
 	}
 	return first
 }

@@ -60,7 +60,7 @@ func BenchmarkChoose(b *testing.B) {
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				c.Choose(infos[i&(1<<10-1)], nil)
+				c.Choose(infos[i&(1<<10-1)], nil, 0)
 				i++
 			}
 		})

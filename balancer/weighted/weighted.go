@@ -60,7 +60,7 @@ type chooser struct {
 }
 
 // Choose implements pool.Chooser.
-func (c *chooser) Choose(_ balancer.PickInfo, a *attempt.Attempt) int {
+func (c *chooser) Choose(_ balancer.PickInfo, a *attempt.Attempt, _ int64) int {
 	i := c.order.at(c.pool.Next())
 	if !a.AvoidsAny() || !a.Avoids(c.candidates[i].Name()) {
 		return i

@@ -61,9 +61,27 @@ func (r *reader) checkEjection(n *node, path string, c *steadyv1.Ejection) {
 	if c.Mode == steadyv1.Mode_MODE_OFF && said > 1 {
 		r.add(n, path, "is off, and says more: leave the rest out")
 	}
+	if c.GetSuccessRatio() == off && !r.lenient {
+		for _, key := range []string{"margin", "minimumCalls"} {
+			if v, _ := n.get(key); v != nil {
+				r.add(v, join(path, key), "goes only with successRatio")
+			}
+		}
+	}
 	base := or(c.BaseTime, defaultEjection)
 	if c.MaxTime != nil && c.MaxTime.AsDuration() < base {
 		r.add(n.at("maxTime"), join(path, "maxTime"), "%v is below baseTime, %v", c.MaxTime.AsDuration(), base)
+	}
+}
+
+func (r *reader) checkSlowStart(n *node, path string, c *steadyv1.SlowStart) {
+	if c.Window == nil || c.Window.AsDuration() != offTime || r.lenient {
+		return
+	}
+	for _, key := range []string{"minShare", "aggression"} {
+		if v, _ := n.get(key); v != nil {
+			r.add(v, join(path, key), "goes only with a window")
+		}
 	}
 }
 

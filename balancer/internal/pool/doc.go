@@ -12,5 +12,6 @@
 //	picks ◀── Picker ◀── Strategy.Chooser ◀─┴─ rebuild: ready, not ejected, not ill, weighted
 //	  └─ done ─▶ in-flight, latency, window, failures in a row ─▶ ejection ─▶ rebuild
 //
-// Locks, in this order: gRPC's own, policy.mu, Pool.mu. Picks and their ends take none.
+// Locks, in this order: gRPC's own, policy.mu, Pool.mu. Picks take none, and nor do their ends, but for a failure that
+// may be one too many. The observer of decisions is called with none held, in order, on a goroutine of the pool's.
 package pool

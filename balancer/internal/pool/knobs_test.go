@@ -8,10 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"github.com/grpcsteady/steady/balancer/consistenthash"
 	"github.com/grpcsteady/steady/balancer/internal/pool"
-	"github.com/grpcsteady/steady/balancer/leastrequest"
-	"github.com/grpcsteady/steady/balancer/weighted"
 	steadyv1 "github.com/grpcsteady/steady/proto/steady/v1"
 )
 
@@ -27,7 +24,7 @@ var own = map[protoreflect.FullName]bool{
 func TestNoKnobIsIgnored(t *testing.T) {
 	walked := 0
 	for name, m := range map[string]proto.Message{
-		leastrequest.Name: new(steadyv1.LeastRequest), weighted.Name: new(steadyv1.Weighted), consistenthash.Name: new(steadyv1.ConsistentHash),
+		leastRequest: new(steadyv1.LeastRequest), weighted: new(steadyv1.Weighted), consistentHash: new(steadyv1.ConsistentHash),
 	} {
 		parser, ok := balancer.Get(name).(balancer.ConfigParser)
 		if !ok {
@@ -78,7 +75,7 @@ func TestNoKnobIsIgnored(t *testing.T) {
 
 // TestConfigurationIsRefused: in gRPC's words, which the user of a bad service config sees.
 func TestConfigurationIsRefused(t *testing.T) {
-	for _, name := range []string{leastrequest.Name, weighted.Name, consistenthash.Name} {
+	for _, name := range []string{leastRequest, weighted, consistentHash} {
 		parser, _ := balancer.Get(name).(balancer.ConfigParser)
 		for _, config := range []string{`[]`, `{`, `{"ejection":1}`, `{"panicThreshold":2}`, `{"slowStart":{"window":"1ns"}}`} {
 			if c, err := parser.ParseConfig([]byte(config)); err == nil || c != nil {

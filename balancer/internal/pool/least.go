@@ -49,12 +49,8 @@ func sameWeight(candidates []Candidate) bool {
 }
 
 // Choose implements [Chooser].
-func (c *Least) Choose(_ balancer.PickInfo, a *attempt.Attempt) int {
+func (c *Least) Choose(_ balancer.PickInfo, a *attempt.Attempt, now int64) int {
 	n := len(c.candidates)
-	var now int64
-	if c.latency.Decay > 0 {
-		now = c.pool.now()
-	}
 	if a.AvoidsAny() {
 		if i := c.other(now, a); i >= 0 {
 			return i

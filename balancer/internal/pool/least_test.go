@@ -27,7 +27,7 @@ func leastOf(seed uint64, choices int, l Latency, weights ...float64) *Least {
 // alike is n times the same weight.
 func alike(n int) []float64 { return slices.Repeat([]float64{1}, n) }
 
-func (c *Least) next() int { return c.Choose(balancer.PickInfo{}, nil) }
+func (c *Least) next() int { return c.Choose(balancer.PickInfo{}, nil, 0) }
 
 // TestWholeSetsGiveTheLeast: where the set is looked at whole, the pick has the least (in-flight + 1) / weight of that
 // instant, whatever came before.
@@ -214,7 +214,7 @@ func TestRetriesAvoid(t *testing.T) {
 				call, seen := new(attempt.Call), make(map[int]bool)
 				for number := 1; number <= attempt.Max; number++ {
 					a := &attempt.Attempt{Call: call, Number: number}
-					i := c.Choose(balancer.PickInfo{}, a)
+					i := c.Choose(balancer.PickInfo{}, a, 0)
 					a.SetPicked(&c.candidates[i].name)
 					seen[i] = true
 					if want := min(number, len(weights)); len(seen) != want {
@@ -235,12 +235,12 @@ func TestRetriesCompareToo(t *testing.T) {
 		second := &attempt.Attempt{Call: call, Number: 2}
 		weights := alike(n)
 		weights[0] = 0
-		evenly(t, fmt.Sprint(n), func() int { return c.Choose(balancer.PickInfo{}, second) }, weights, 50_000)
+		evenly(t, fmt.Sprint(n), func() int { return c.Choose(balancer.PickInfo{}, second, 0) }, weights, 50_000)
 		if n <= manyCandidates {
 			for i := 2; i < n; i++ {
 				c.candidates[i].picks.Add(3)
 			}
-			if got := c.Choose(balancer.PickInfo{}, second); got != 1 {
+			if got := c.Choose(balancer.PickInfo{}, second, 0); got != 1 {
 				t.Errorf("%d endpoints: a retry goes to %d, and 1 is idle", n, got)
 			}
 		}

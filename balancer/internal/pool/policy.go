@@ -119,7 +119,7 @@ func (p *Pool) adopt(by *policy) {
 		if e.ready {
 			e.ready, e.left = false, p.now()
 		}
-		e.state, e.ill = "idle", false
+		e.state = "idle"
 	}
 }
 
@@ -132,11 +132,9 @@ func (p *policy) UpdateState(s balancer.State) {
 	}
 	changed := !p.told || s.ConnectivityState != p.state.ConnectivityState
 	p.state, p.children = s, endpointsharding.ChildStatesFromPicker(s.Picker)
-	if wait := rebuildEvery - time.Since(p.rebuilt); !changed && len(p.children) > manyEndpoints && wait > 0 {
-		p.schedule(wait)
-		return
+	if changed || !p.later() {
+		p.rebuild()
 	}
-	p.rebuild()
 }
 
 // wake has the policy look at its endpoints again, at once and on a goroutine of its own: pool.mu, which comes
@@ -149,10 +147,20 @@ func (p *policy) wake() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.waking.Store(false)
-		if !p.closed && p.told {
+		if !p.closed && p.told && !p.later() {
 			p.rebuild()
 		}
 	})
+}
+
+// later puts a rebuild off if there are many endpoints and the last one was just now. mu is held.
+func (p *policy) later() bool {
+	wait := rebuildEvery - time.Since(p.rebuilt)
+	if len(p.children) <= manyEndpoints || wait <= 0 {
+		return false
+	}
+	p.schedule(wait)
+	return true
 }
 
 // schedule sees to it that a rebuild comes after some time at the latest. mu is held.
@@ -204,8 +212,11 @@ func (p *policy) rebuild() {
 		}
 	}
 	pool.connected(p, now, states)
-	changes := pool.readmit(now, *settings)
+	pool.readmit(now, *settings)
 	weights, again := pool.pickable(now, *settings)
+	if pool.current != p {
+		weights = pool.leaving(func(e *Endpoint) bool { return found[e.index] != nil })
+	}
 	pool.mu.Unlock()
 
 	set.Candidates = make([]Candidate, 0, len(list))
@@ -226,14 +237,6 @@ func (p *policy) rebuild() {
 	p.check(list, found, settings.Check)
 	if again != math.MaxInt64 {
 		p.schedule(max(time.Duration(again-now), time.Millisecond))
-	}
-	if len(changes) > 0 {
-		// Observers are the user's code, and no lock is held over that.
-		go func() {
-			for _, c := range changes {
-				pool.handle.Notify(c)
-			}
-		}()
 	}
 }
 
@@ -272,6 +275,9 @@ func (p *policy) Close() {
 	p.checks = nil
 	pool := p.pool
 	p.mu.Unlock()
+	for _, c := range checks {
+		c.cancel()
+	}
 	for _, c := range checks {
 		c.stop()
 	}

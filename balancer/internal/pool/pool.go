@@ -29,8 +29,10 @@ type Pool struct {
 	byKey   map[string]*Endpoint
 	list    []*Endpoint // in the resolver's order
 	current *policy     // the policy that was built last
-	out     int         // ejected and listed
+	out     int         // ejected, or would be, and listed
 	totals  totals
+	news    []attempt.EndpointChange // to be told
+	telling bool                     // a goroutine is telling it
 }
 
 // totals are what the calls to all listed endpoints came to, as of some instant.
@@ -49,7 +51,8 @@ func poolOf(h *attempt.Handle) *Pool {
 }
 
 func newPool(h *attempt.Handle) *Pool {
-	p := &Pool{epoch: time.Now(), handle: h, byKey: make(map[string]*Endpoint)}
+	// An instant of 0 means none, so none is.
+	p := &Pool{epoch: time.Now().Add(-time.Nanosecond), handle: h, byKey: make(map[string]*Endpoint)}
 	p.settings.Store(new(Settings))
 	p.sequence.Store(rand.Uint64()) // a thousand clients do not all begin with the same endpoint
 	return p
@@ -69,17 +72,26 @@ func (p *Pool) at(now int64) time.Time { return p.epoch.Add(time.Duration(now)) 
 // Next returns the number of a pick, from 0.
 func (p *Pool) Next() uint64 { return p.sequence.Add(1) - 1 }
 
-// configure puts settings in force. Windows of another shape begin anew.
+// configure puts settings in force. Windows of another shape begin anew, and what checks have found is forgotten
+// when there are none any more.
 func (p *Pool) configure(s Settings) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.settings.Swap(&s)
+	if s.Check.Interval == 0 {
+		for _, e := range p.list {
+			if e.ill {
+				p.found(e, false)
+			}
+		}
+	}
 	if old.Ejection.Window == s.Ejection.Window && old.Ejection.Off == s.Ejection.Off {
 		return
 	}
 	for _, e := range p.list {
 		p.open(e, s)
 	}
+	p.totals.valid = false
 }
 
 // open gives an endpoint its window.
@@ -158,7 +170,7 @@ func (p *Pool) enlist(e *Endpoint, said resolver.Endpoint, weight float64) {
 
 func (p *Pool) add(key, name string, s Settings) *Endpoint {
 	e := &Endpoint{pool: p, key: key, name: name, state: "idle"}
-	e.learner = e
+	e.learner, e.plain = e, e.endPlain
 	p.open(e, s)
 	p.byKey[key] = e
 	return e
@@ -189,8 +201,8 @@ func (p *Pool) Endpoints() []attempt.EndpointSnapshot {
 	for i, e := range p.list {
 		row := attempt.EndpointSnapshot{
 			Endpoint: e.name, Zone: e.zone, Priority: e.priority, State: e.state, Weight: e.weight, Effective: shares[i],
-			InFlight: int(e.InFlight()), Picks: e.picks.Load(), Failures: e.failures.Load(), Success: 1,
-			Ejected: e.until != 0, Unchecked: e.ill, Ejections: e.ejections,
+			InFlight: int(e.exactInFlight()), Picks: e.picks.Load(), Failures: e.failures.Load(), Success: 1,
+			Ejected: e.ejected(), Unchecked: e.ill,
 		}
 		if s.Latency.Decay > 0 {
 			row.Latency = time.Duration(e.latency.at(now, s.Latency.Decay))
@@ -201,9 +213,13 @@ func (p *Pool) Endpoints() []attempt.EndpointSnapshot {
 				row.Success = float64(sums[kindSuccess]) / float64(row.Calls)
 			}
 		}
-		if e.until != 0 {
+		if row.Ejections = e.ejections; e.until == 0 {
+			row.Ejections = p.inARow(e, now, s.Ejection)
+		}
+		switch {
+		case row.Ejected:
 			row.Reason, row.Until = e.reason, p.at(e.until)
-		} else if e.ill {
+		case e.ill:
 			row.Reason = reasonCheck
 		}
 		out = append(out, row)
@@ -229,7 +245,7 @@ func (p *Pool) pickable(now int64, s Settings) (weights []float64, again int64) 
 			continue
 		}
 		ready = append(ready, e)
-		if e.until == 0 && !e.ill {
+		if !e.ejected() && !e.ill {
 			available++
 		}
 	}
@@ -240,7 +256,7 @@ func (p *Pool) pickable(now int64, s Settings) (weights []float64, again int64) 
 	again = min(again, due)
 	weights = make([]float64, len(p.list))
 	for _, e := range ready {
-		if !panicking && (e.until != 0 || e.ill) {
+		if !panicking && (e.ejected() || e.ill) {
 			continue
 		}
 		w := e.weight * factor(e)
@@ -251,6 +267,24 @@ func (p *Pool) pickable(now int64, s Settings) (weights []float64, again int64) 
 		weights[e.index] = w
 	}
 	return weights, again
+}
+
+// leaving is pickable for a policy that another one is about to replace: it goes by the connections that it has
+// itself. mu is held.
+func (p *Pool) leaving(connected func(*Endpoint) bool) (weights []float64) {
+	weights = make([]float64, len(p.list))
+	for _, strict := range [...]bool{true, false} {
+		some := false
+		for i, e := range p.list {
+			if connected(e) && (!strict || !e.ejected() && !e.ill) {
+				weights[i], some = e.weight, true
+			}
+		}
+		if some {
+			break
+		}
+	}
+	return weights
 }
 
 // warming reports whether weights are held back, and when they are next to grow.

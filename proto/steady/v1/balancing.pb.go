@@ -49,9 +49,9 @@ type LeastRequest struct {
 	SlowStart *SlowStart `protobuf:"bytes,17,opt,name=slow_start,json=slowStart,proto3" json:"slow_start,omitempty"`
 	// active_check asks endpoints for their health. Default: off.
 	ActiveCheck *ActiveCheck `protobuf:"bytes,18,opt,name=active_check,json=activeCheck,proto3" json:"active_check,omitempty"`
-	// panic_threshold is the share of endpoints that must be available, neither
-	// ejected nor found ill; below it both are ignored. Default 0.5, as Envoy's.
-	// Range: above 0, up to 1; -1: never ignored.
+	// panic_threshold is the share of endpoints that must be available: connected,
+	// and neither ejected nor found ill; below it both are ignored. Default 0.5, as
+	// Envoy's. Range: above 0, up to 1; -1: ignored only if nobody is available.
 	PanicThreshold *float64 `protobuf:"fixed64,19,opt,name=panic_threshold,json=panicThreshold,proto3,oneof" json:"panic_threshold,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -129,7 +129,9 @@ func (x *LeastRequest) GetPanicThreshold() float64 {
 	return 0
 }
 
-// Latency is a moving average that follows a rise at once and a fall slowly.
+// Latency is a moving average that follows a rise at once and a fall slowly. A
+// call whose work was done is what it is learned from, NOT_FOUND and its like
+// among them; of one that was refused, cut or given up only that it took longer.
 // Source: Finagle's peak EWMA.
 type Latency struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -202,7 +204,7 @@ type Weighted struct {
 	// active_check asks endpoints for their health. Default: off.
 	ActiveCheck *ActiveCheck `protobuf:"bytes,18,opt,name=active_check,json=activeCheck,proto3" json:"active_check,omitempty"`
 	// panic_threshold: see LeastRequest. Default 0.5. Range: above 0, up to 1; -1:
-	// ejections and checks are never ignored.
+	// ejections and checks are ignored only if nobody is available.
 	PanicThreshold *float64 `protobuf:"fixed64,19,opt,name=panic_threshold,json=panicThreshold,proto3,oneof" json:"panic_threshold,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -275,8 +277,8 @@ func (x *Weighted) GetPanicThreshold() float64 {
 
 // LoadReports says how ORCA reports become weights: rate / (utilization +
 // errors / rate * error_penalty), with the application's utilization or else the
-// CPU's, as a multiple of the mean. An endpoint without a report counts as the
-// mean.
+// CPU's, as a multiple of the median, between a tenth and ten times it. An
+// endpoint without a report counts as the median.
 type LoadReports struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// blackout is how long reports must have come before they count. Default 10s.
@@ -368,7 +370,7 @@ type ConsistentHash struct {
 	// active_check asks endpoints for their health. Default: off.
 	ActiveCheck *ActiveCheck `protobuf:"bytes,18,opt,name=active_check,json=activeCheck,proto3" json:"active_check,omitempty"`
 	// panic_threshold: see LeastRequest. Default 0.5. Range: above 0, up to 1; -1:
-	// ejections and checks are never ignored.
+	// ejections and checks are ignored only if nobody is available.
 	PanicThreshold *float64 `protobuf:"fixed64,19,opt,name=panic_threshold,json=panicThreshold,proto3,oneof" json:"panic_threshold,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -457,8 +459,8 @@ func (x *ConsistentHash) GetPanicThreshold() float64 {
 // never the last one. Sources: Envoy, gRFC A50, Finagle.
 type Ejection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// mode observe tells who would have been ejected, and ejects nobody. Default:
-	// enforce.
+	// mode observe tells who would have been ejected and for how long, and ejects
+	// nobody. Default: enforce.
 	Mode Mode `protobuf:"varint,1,opt,name=mode,proto3,enum=steady.v1.Mode" json:"mode,omitempty"`
 	// consecutive_failures ejects after so many failures in a row. Default 5.
 	// Range: 1 to 1000000; -1: off.
