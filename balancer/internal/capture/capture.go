@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/serviceconfig"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 // Channel is what a policy takes for gRPC's channel.
@@ -29,7 +29,7 @@ type Channel struct {
 	tb      testing.TB
 	builder balancer.Builder
 	policy  balancer.Balancer
-	handle  *attempt.Handle
+	handle  *endpoint.Handle
 
 	mu    sync.Mutex // guards what follows
 	queue []func()   // what connections have to tell, in turn; a policy's locks may be held where it arises
@@ -42,7 +42,7 @@ type Channel struct {
 func New(tb testing.TB, name string) *Channel {
 	tb.Helper()
 	c := &Channel{
-		tb: tb, builder: balancer.Get(name), handle: attempt.NewHandle("captured", nil),
+		tb: tb, builder: balancer.Get(name), handle: endpoint.NewHandle("captured", nil),
 		conns: make(map[string]*conn), down: make(map[string]bool),
 	}
 	if c.builder == nil {
@@ -72,7 +72,7 @@ func (c *Channel) Update(config string, list []resolver.Endpoint) {
 			c.tb.Fatal(err)
 		}
 	}
-	state := resolver.State{Endpoints: list, Attributes: attributes.New(attempt.HandleKey{}, c.handle)}
+	state := resolver.State{Endpoints: list, Attributes: attributes.New(endpoint.HandleKey{}, c.handle)}
 	if err := c.policy.UpdateClientConnState(balancer.ClientConnState{ResolverState: state, BalancerConfig: parsed}); err != nil {
 		c.tb.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func (c *Channel) Call(ctx context.Context) (addr string) {
 }
 
 // Endpoints returns the state of the endpoints, by name.
-func (c *Channel) Endpoints() []attempt.EndpointSnapshot { return c.handle.Endpoints() }
+func (c *Channel) Endpoints() []endpoint.Snapshot { return c.handle.Endpoints() }
 
 // settle lets connections tell what they have to, until nothing happens any more.
 func (c *Channel) settle() {

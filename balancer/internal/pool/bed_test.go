@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/attributes"
 	"google.golang.org/grpc/resolver"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
 	_ "github.com/grpcsteady/steady/balancer/consistenthash"
 	_ "github.com/grpcsteady/steady/balancer/leastrequest"
 	_ "github.com/grpcsteady/steady/balancer/weighted"
@@ -42,17 +41,17 @@ func serviceConfig(policy, config string, others ...string) string {
 type bed struct {
 	*steadytest.Fleet
 	t      *testing.T
-	handle *attempt.Handle
+	handle *endpoint.Handle
 	pusher *pusher
 
 	mu      sync.Mutex
-	changes []attempt.EndpointChange
+	changes []endpoint.Change
 }
 
 func newBed(t *testing.T, names []string, opts ...steadytest.Option) *bed {
 	t.Helper()
 	b := &bed{t: t, Fleet: steadytest.NewFleet(t, append([]steadytest.Option{steadytest.Replicas(names...)}, opts...)...)}
-	b.handle = attempt.NewHandle("test", func(c attempt.EndpointChange) {
+	b.handle = endpoint.NewHandle("test", func(c endpoint.Change) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.changes = append(b.changes, c)
@@ -66,7 +65,7 @@ func newBed(t *testing.T, names []string, opts ...steadytest.Option) *bed {
 func (b *bed) list(names ...string) { b.SetState(b.state(names...)) }
 
 func (b *bed) state(names ...string) resolver.State {
-	s := resolver.State{Attributes: attributes.New(attempt.HandleKey{}, b.handle)}
+	s := resolver.State{Attributes: attributes.New(endpoint.HandleKey{}, b.handle)}
 	for _, name := range names {
 		var weight uint32
 		name, n, said := strings.Cut(name, "=")
@@ -120,15 +119,15 @@ func (b *bed) told() []string {
 }
 
 // events returns what was told of one endpoint.
-func (b *bed) events(name string) []attempt.EndpointChange {
+func (b *bed) events(name string) []endpoint.Change {
 	synctest.Wait()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(b.changes), func(c attempt.EndpointChange) bool { return c.Endpoint != name })
+	return slices.DeleteFunc(slices.Clone(b.changes), func(c endpoint.Change) bool { return c.Endpoint != name })
 }
 
 // of returns what the pool knows of an endpoint.
-func (b *bed) of(name string) attempt.EndpointSnapshot {
+func (b *bed) of(name string) endpoint.Snapshot {
 	b.t.Helper()
 	synctest.Wait()
 	for _, e := range b.handle.Endpoints() {
@@ -137,7 +136,7 @@ func (b *bed) of(name string) attempt.EndpointSnapshot {
 		}
 	}
 	b.t.Fatalf("the pool does not know %q: %v", name, b.handle.Endpoints())
-	return attempt.EndpointSnapshot{}
+	return endpoint.Snapshot{}
 }
 
 // out returns the names of those that get no calls.
@@ -235,6 +234,6 @@ func (c *pushed) UpdateState(s resolver.State) error {
 }
 
 // handleOf makes a handle whose observer is told the endpoints of decisions.
-func handleOf(f func(endpoint string)) *attempt.Handle {
-	return attempt.NewHandle("test", func(c attempt.EndpointChange) { f(c.Endpoint) })
+func handleOf(f func(endpoint string)) *endpoint.Handle {
+	return endpoint.NewHandle("test", func(c endpoint.Change) { f(c.Endpoint) })
 }

@@ -1,7 +1,7 @@
 // Package pool is what steady's balancing policies share: the endpoints of a channel with what was learned of
 // them, and the machinery between gRPC and a policy's own choice.
 //
-// A [Pool] belongs to the channel (it is kept in the channel's [attempt.Handle]) and outlives policies, so that
+// A [Pool] belongs to the channel (it is kept in the channel's [endpoint.Handle]) and outlives policies, so that
 // idle mode and a reload lose nothing. An [Endpoint] counts its calls, successes and latency and knows whether
 // it is ejected, found ill or warming up. A policy is a [Strategy]: it turns the endpoints that may be picked
 // now, with their weights, into a [Chooser]. Everything else is done here, on gRPC's endpointsharding and

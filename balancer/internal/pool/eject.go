@@ -5,8 +5,8 @@ import (
 	"math"
 	"time"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
-	"github.com/grpcsteady/steady/interceptors/window"
+	"github.com/grpcsteady/steady/balancer/window"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 const (
@@ -90,7 +90,7 @@ func (p *Pool) eject(e *Endpoint, now int64, s Ejection, reason func() string) {
 	e.until, e.would, e.reason, e.ejections = now+int64(length), s.Observe, reason(), n
 	p.out++
 	p.wake()
-	p.tell(attempt.EndpointChange{Endpoint: e.name, At: p.at(now), Out: true, Reason: e.reason, For: length, Observed: e.would})
+	p.tell(endpoint.Change{Endpoint: e.name, At: p.at(now), Out: true, Reason: e.reason, For: length, Observed: e.would})
 }
 
 // ejected reports whether an endpoint is out for what its calls came to. pool.mu is held.
@@ -132,7 +132,7 @@ func (p *Pool) readmit(now int64, s Settings) {
 		if !e.would {
 			e.warmFrom = now
 		}
-		p.tell(attempt.EndpointChange{Endpoint: e.name, At: p.at(now), Reason: e.reason, Observed: e.would})
+		p.tell(endpoint.Change{Endpoint: e.name, At: p.at(now), Reason: e.reason, Observed: e.would})
 		e.until, e.would, e.reason, e.returned = 0, false, "", now
 		p.out--
 		e.row.Store(0)
@@ -159,5 +159,5 @@ func (p *Pool) found(e *Endpoint, ill bool) {
 	if !ill {
 		e.warmFrom = now
 	}
-	p.tell(attempt.EndpointChange{Endpoint: e.name, At: p.at(now), Out: ill, Reason: reasonCheck})
+	p.tell(endpoint.Change{Endpoint: e.name, At: p.at(now), Out: ill, Reason: reasonCheck})
 }

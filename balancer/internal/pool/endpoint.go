@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/resolver"
 
 	"github.com/grpcsteady/steady/balancer/attempt"
-	"github.com/grpcsteady/steady/interceptors/window"
+	"github.com/grpcsteady/steady/balancer/window"
 	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/serviceconfig"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 // Config is what a policy was told, read and checked.
@@ -87,7 +87,7 @@ func (p *policy) UpdateClientConnState(s balancer.ClientConnState) error {
 		return nil
 	}
 	if p.pool == nil {
-		h, _ := s.ResolverState.Attributes.Value(attempt.HandleKey{}).(*attempt.Handle)
+		h, _ := s.ResolverState.Attributes.Value(endpoint.HandleKey{}).(*endpoint.Handle)
 		p.pool = poolOf(h)
 	}
 	p.config = config

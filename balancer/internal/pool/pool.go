@@ -11,15 +11,14 @@ import (
 
 	"google.golang.org/grpc/resolver"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
-	"github.com/grpcsteady/steady/interceptors/window"
+	"github.com/grpcsteady/steady/balancer/window"
 	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 // Pool holds the endpoints of one channel.
 type Pool struct {
 	epoch    time.Time
-	handle   *attempt.Handle
+	handle   *endpoint.Handle
 	settings atomic.Pointer[Settings]
 	sequence atomic.Uint64 // of picks, for policies that go round; it goes on over rebuilds
 	flying   atomic.Int64  // calls in flight of all endpoints; counted only if Settings.Bounded
@@ -31,8 +30,8 @@ type Pool struct {
 	current *policy     // the policy that was built last
 	out     int         // ejected, or would be, and listed
 	totals  totals
-	news    []attempt.EndpointChange // to be told
-	telling bool                     // a goroutine is telling it
+	news    []endpoint.Change // to be told
+	telling bool              // a goroutine is telling it
 }
 
 // totals are what the calls to all listed endpoints came to, as of some instant.
@@ -45,12 +44,12 @@ type totals struct {
 type poolKey struct{}
 
 // poolOf returns the pool that the channel keeps, or a new one for a channel without a handle.
-func poolOf(h *attempt.Handle) *Pool {
+func poolOf(h *endpoint.Handle) *Pool {
 	p, _ := h.Keep(poolKey{}, func() any { return newPool(h) }).(*Pool)
 	return p
 }
 
-func newPool(h *attempt.Handle) *Pool {
+func newPool(h *endpoint.Handle) *Pool {
 	// An instant of 0 means none, so none is.
 	p := &Pool{epoch: time.Now().Add(-time.Nanosecond), handle: h, byKey: make(map[string]*Endpoint)}
 	p.settings.Store(new(Settings))
@@ -191,15 +190,15 @@ func (p *Pool) forget(keys map[string]*Endpoint) {
 }
 
 // Endpoints returns a snapshot of all endpoints.
-func (p *Pool) Endpoints() []attempt.EndpointSnapshot {
+func (p *Pool) Endpoints() []endpoint.Snapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
 	s := p.settings.Load()
 	shares, _ := p.pickable(now, *s)
-	out := make([]attempt.EndpointSnapshot, 0, len(p.list))
+	out := make([]endpoint.Snapshot, 0, len(p.list))
 	for i, e := range p.list {
-		row := attempt.EndpointSnapshot{
+		row := endpoint.Snapshot{
 			Endpoint: e.name, Zone: e.zone, Priority: e.priority, State: e.state, Weight: e.weight, Effective: shares[i],
 			InFlight: int(e.exactInFlight()), Picks: e.picks.Load(), Failures: e.failures.Load(), Success: 1,
 			Ejected: e.ejected(), Unchecked: e.ill,
@@ -224,7 +223,7 @@ func (p *Pool) Endpoints() []attempt.EndpointSnapshot {
 		}
 		out = append(out, row)
 	}
-	slices.SortFunc(out, func(a, b attempt.EndpointSnapshot) int { return cmp.Compare(a.Endpoint, b.Endpoint) })
+	slices.SortFunc(out, func(a, b endpoint.Snapshot) int { return cmp.Compare(a.Endpoint, b.Endpoint) })
 	return out
 }
 

@@ -1,6 +1,6 @@
 package pool
 
-import "github.com/grpcsteady/steady/balancer/attempt"
+import "github.com/grpcsteady/steady/resolver/endpoint"
 
 // maxNews bounds what waits for an observer that hangs.
 const maxNews = 4096
@@ -15,7 +15,7 @@ func (p *Pool) wake() {
 // tell has the channel told of a decision, in the order of decisions. Observers are the user's code, and the lock of
 // a call or of a connection may be held here, so they run on a goroutine of their own, which ends when all is told.
 // Nobody waits for it: an observer may close the channel. mu is held.
-func (p *Pool) tell(c attempt.EndpointChange) {
+func (p *Pool) tell(c endpoint.Change) {
 	if p.handle == nil || len(p.news) >= maxNews {
 		return
 	}
