@@ -227,7 +227,7 @@ func (b *Breaker) Update(cfg Config) error {
 	switch {
 	case g.state == Closed && (cfg.Window != old.Window || cfg.Buckets != old.Buckets):
 		g.win.Store(window.New(cfg.Window, cfg.Buckets))
-		g.lone = lone{}
+		g.from = sources{}
 	case g.state == HalfOpen:
 		g.refull(cfg.Probes)
 	}
