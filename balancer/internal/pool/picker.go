@@ -29,7 +29,7 @@ type picker struct {
 	candidates []Candidate
 	chooser    Chooser
 	settings   *Settings
-	endpoints  int // listed, for the breaker: failures of one of many are no failure of all
+	endpoints  int // that may be well, for the breaker: failures of one of many are no failure of all
 }
 
 // Pick implements balancer.Picker.

@@ -231,7 +231,7 @@ func (p *policy) rebuild() {
 	if len(set.Candidates) > 0 {
 		p.chooser = p.config.Chooser(set)
 		state = balancer.State{ConnectivityState: connectivity.Ready, Picker: &picker{
-			pool: pool, candidates: set.Candidates, chooser: p.chooser, settings: settings, endpoints: len(list),
+			pool: pool, candidates: set.Candidates, chooser: p.chooser, settings: settings, endpoints: hopeful(states),
 		}}
 	}
 	p.told, p.rebuilt = true, time.Now()
@@ -242,6 +242,17 @@ func (p *policy) rebuild() {
 	}
 }
 
+// hopeful counts the endpoints that may be well: all but those that can not be connected to. While the first
+// connections are being made, the first one that stands is one of many; when all others are gone, it is the only one.
+func hopeful(states []string) (n int) {
+	for _, s := range states {
+		if s != stateFailing {
+			n++
+		}
+	}
+	return n
+}
+
 func stateName(s connectivity.State) string {
 	switch s {
 	case connectivity.Ready:
@@ -249,7 +260,7 @@ func stateName(s connectivity.State) string {
 	case connectivity.Connecting:
 		return "connecting"
 	case connectivity.TransientFailure:
-		return "transient_failure"
+		return stateFailing
 	case connectivity.Shutdown:
 		return "shutdown"
 	default:

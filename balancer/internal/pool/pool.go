@@ -342,7 +342,8 @@ func (p *Pool) connected(by *policy, now int64, states []string) {
 }
 
 const (
-	stateReady = "ready"
+	stateReady   = "ready"
+	stateFailing = "transient_failure"
 
 	// awayTime is how long an endpoint may be away without being taken for a new one when it is back: a server
 	// that closes connections now and then, by GOAWAY, is as warm as it was.
