@@ -10,7 +10,9 @@ import (
 )
 
 func TestNewNamesWhatIsWrong(t *testing.T) {
-	check := func(opts ...healthsvc.CheckOption) healthsvc.Option { return healthsvc.WithCheck("db", &dep{}, opts...) }
+	check := func(opts ...healthsvc.CheckOption) healthsvc.Option {
+		return healthsvc.WithCheck("db", &dep{}, opts...)
+	}
 	for _, tt := range []struct {
 		opt  healthsvc.Option
 		want string

@@ -163,6 +163,9 @@ func (x *handler) detail(p *picture, i int) detail {
 	return d
 }
 
+// maxText is how much of an error is told: those of others may hold whole pages.
+const maxText = 1000
+
 // text asks an error of the user's for its words, which may panic: then that is what is said.
 func text(err error) (s string) {
 	defer func() {
@@ -170,7 +173,10 @@ func text(err error) (s string) {
 			s = "the error's own Error method panicked"
 		}
 	}()
-	return err.Error()
+	if s = err.Error(); len(s) > maxText {
+		s = s[:maxText] + "..."
+	}
+	return s
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
