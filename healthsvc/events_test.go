@@ -66,7 +66,7 @@ level=WARN msg="not serving" services=16 names="[ liveness readiness s00 s01 s02
 
 // attached takes the snapshot function, as metrics do.
 type attached struct {
-	log
+	diary
 	snapshot func() healthsvc.Snapshot
 }
 
@@ -75,7 +75,7 @@ func (a *attached) Attach(snapshot func() healthsvc.Snapshot) { a.snapshot = sna
 // TestEventsAndSnapshot: both tell the same, probe by probe.
 func TestEventsAndSnapshot(t *testing.T) {
 	steadytest.Run(t, func(t *testing.T) {
-		a, db := &attached{log: log{start: time.Now()}}, &dep{}
+		a, db := &attached{diary: diary{start: time.Now()}}, &dep{}
 		h := newHealth(t, healthsvc.WithObserver(a), healthsvc.WithCheck("database", db, healthsvc.Jitter(0), healthsvc.Degrading()), healthsvc.WithService("orders", "database"))
 		_ = h.Force("orders", healthsvc.NotServing)
 		h.Start()

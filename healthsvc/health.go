@@ -79,7 +79,7 @@ func New(opts ...Option) (*Health, error) {
 		return nil, err
 	}
 	h.pic.Store(&picture{added: make(chan struct{})})
-	h.publish("", h.since)
+	h.publish("created", h.since)
 	for _, o := range cfg.observers {
 		if a, ok := o.(interface {
 			Attach(snapshot func() Snapshot)

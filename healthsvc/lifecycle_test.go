@@ -67,7 +67,7 @@ func TestServe(t *testing.T) {
 		time.AfterFunc(3*s+s/2, func() { db.set(nil) })
 		time.Sleep(10 * s)
 		wantLines(t, process.take(), notServing, serving)
-		wantLines(t, l.take(), `0s +["liveness"] -[] `, "4s database starting->up", "4s starting->serving",
+		wantLines(t, l.take(), `0s +["liveness"] -[] created`, "4s database starting->up", "4s starting->serving",
 			`4s +["" "readiness" "startup" "steady.echo.v1.Echo"] -[] check database is up`)
 
 		inFlight := w.call()

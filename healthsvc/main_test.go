@@ -75,17 +75,17 @@ func (d *dep) probes(start time.Time) (all []time.Duration) {
 	return all
 }
 
-// log is an observer that writes down what happened when.
-type log struct {
+// diary is an observer that writes down what happened when.
+type diary struct {
 	start time.Time
 	mu    sync.Mutex
 	lines []string
 	all   []healthsvc.Event
 }
 
-func newLog() *log { return &log{start: time.Now()} }
+func newLog() *diary { return &diary{start: time.Now()} }
 
-func (l *log) Observe(e healthsvc.Event) {
+func (l *diary) Observe(e healthsvc.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = append(l.all, e)
@@ -103,7 +103,7 @@ func (l *log) Observe(e healthsvc.Event) {
 	}
 }
 
-func (l *log) take() []string {
+func (l *diary) take() []string {
 	synctest.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -144,7 +144,7 @@ func newWorld(t *testing.T, opts ...grpc.ServerOption) *world {
 func (w *world) dial(opts ...grpc.DialOption) *grpc.ClientConn {
 	w.t.Helper()
 	conn, err := grpc.NewClient("passthrough:///a", append([]grpc.DialOption{
-		grpc.WithContextDialer(w.net.Dial), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableServiceConfig(),
+		grpc.WithContextDialer(w.net.Dial), insecureCreds, grpc.WithDisableServiceConfig(),
 	}, opts...)...)
 	if err != nil {
 		w.t.Fatal(err)
@@ -244,5 +244,7 @@ func TestMain(m *testing.M) {
 	}
 	steadytest.Main(m)
 }
+
+var insecureCreds = grpc.WithTransportCredentials(insecure.NewCredentials())
 
 func grpcCode(err error) codes.Code { return status.Code(err) }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	_ "google.golang.org/grpc/health" // lets channels watch
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
@@ -120,7 +119,7 @@ func rollingRestart(t *testing.T, serviceConfig string) {
 	r := manual.NewBuilderWithScheme("rolling")
 	r.InitialState(state)
 	conn, err := grpc.NewClient("rolling:///", grpc.WithResolvers(r), grpc.WithContextDialer(network.Dial),
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultServiceConfig(serviceConfig))
+		insecureCreds, grpc.WithDefaultServiceConfig(serviceConfig))
 	if err != nil {
 		t.Fatal(err)
 	}

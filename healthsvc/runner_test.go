@@ -22,7 +22,7 @@ func TestFallAndRise(t *testing.T) {
 		d, l := &dep{}, newLog()
 		h := newHealth(t, healthsvc.WithCheck("database", d, healthsvc.Jitter(0)), healthsvc.WithService("orders", "database"), healthsvc.WithObserver(l))
 		h.Start()
-		wantLines(t, l.take(), `0s +["liveness"] -[] `, "0s database starting->up", "0s starting->serving",
+		wantLines(t, l.take(), `0s +["liveness"] -[] created`, "0s database starting->up", "0s starting->serving",
 			`0s +["" "orders" "readiness" "startup"] -[] check database is up`)
 
 		time.AfterFunc(7*s, func() { d.set(errDown) }) // one probe is lost, at 10 s
