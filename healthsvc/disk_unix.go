@@ -12,7 +12,7 @@ func space(path string) (free, size uint64, err error) {
 	var s syscall.Statfs_t
 	for {
 		err = syscall.Statfs(path, &s)
-		if err != syscall.EINTR { //nolint:errorlint // a system call's own error
+		if err != syscall.EINTR {
 			break
 		}
 	}
@@ -20,8 +20,8 @@ func space(path string) (free, size uint64, err error) {
 		return 0, 0, os.NewSyscallError("statfs "+path, err)
 	}
 	// The fields' types differ by system, and FreeBSD tells of space that only root may use as below 0.
-	block := uint64(s.Bsize) //nolint:gosec,unconvert // not negative
-	free = uint64(s.Bavail)  //nolint:gosec,unconvert // see below
+	block := uint64(s.Bsize) //nolint:gosec // not negative
+	free = uint64(s.Bavail)  //nolint:unconvert // signed on FreeBSD
 	if int64(free) < 0 {     //nolint:gosec // no disk has 2^63 blocks
 		free = 0
 	}

@@ -22,7 +22,8 @@ type drain struct {
 //     still taken and calls answered, while balancers notice (WithDrainWait, 5 s).
 //  2. Watches end with UNAVAILABLE, which GracefulStop would wait for in vain.
 //  3. GracefulStop: clients learn by GOAWAY to go elsewhere, calls in flight may end (WithStopLimit, 20 s).
-//  4. Stop cuts off what is left; the error is [ErrCut]. A handler that ignores the end of its context runs on.
+//  4. Stop cuts off what is left; the error is [ErrCut]. A handler that ignores the end of its context runs on; with
+//     grpc.WaitForHandlers it is waited for.
 //  5. The checks end, as by Close.
 //
 // The end of ctx skips what is left of 1 and 3. A second call waits for the first. [PhaseChanged] tells of the

@@ -62,9 +62,10 @@ type WatchdogChanged struct {
 	At       time.Time
 }
 
-// WatchRefused tells that a Watch was refused because a bound was reached.
+// WatchRefused tells that Watches were refused because a bound was reached, once a second at most.
 type WatchRefused struct {
-	Reason string
+	Reason string // of the one that it tells of
+	Total  uint64 // refused since the beginning
 	At     time.Time
 }
 

@@ -33,7 +33,8 @@ func Example() {
 		healthsvc.WithObserver(healthsvc.SlogObserver(nil)),
 	)
 	if err != nil {
-		log.Fatal(err)
+		log.Print(err)
+		return
 	}
 	srv := grpc.NewServer()
 	health.Register(srv)
@@ -44,7 +45,8 @@ func Example() {
 
 	lis, err := net.Listen("tcp", ":50051")
 	if err != nil {
-		log.Fatal(err)
+		log.Print(err)
+		return
 	}
 	if err := health.Serve(ctx, srv, lis); err != nil {
 		log.Print(err)

@@ -23,7 +23,9 @@ type Health struct {
 	ended chan struct{}
 
 	watches, unknown atomic.Int64 // open Watches, and those of them for names that do not exist
-	unadopted        atomic.Bool  // a server was registered whose services are not known yet
+	refused          atomic.Uint64
+	refusedAt        atomic.Pointer[time.Time] // when that was told last
+	unadopted        atomic.Bool               // a server was registered whose services are not known yet
 
 	mu       sync.Mutex // guards the rest; held for moments, never while code of others runs
 	services map[string]*service

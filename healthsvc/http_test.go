@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -149,7 +150,7 @@ func (badError) Error() string { panic("no words") }
 // TestErrorThatPanics: an error of the user's costs its words, and no answer.
 func TestErrorThatPanics(t *testing.T) {
 	steadytest.Run(t, func(t *testing.T) {
-		h := newHealth(t, healthsvc.WithCheck("x", &dep{err: badError{}}), healthsvc.WithObserver(healthsvc.SlogObserver(nil)))
+		h := newHealth(t, healthsvc.WithCheck("x", &dep{err: badError{}}), healthsvc.WithObserver(healthsvc.SlogObserver(slog.New(slog.NewTextHandler(io.Discard, nil)))))
 		h.Start()
 		time.Sleep(s / 2)
 		body, _ := io.ReadAll(get(h.Handler(healthsvc.Details()), "GET", "/health/ready").Body)

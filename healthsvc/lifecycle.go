@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,15 +50,20 @@ func (h *Health) Register(s grpc.ServiceRegistrar) {
 // readiness. gRPC's own services (health, reflection) are no reason to call a server.
 func (h *Health) adopt() {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.unadopted.Load() {
-		return
+	servers := slices.Clone(h.servers)
+	h.mu.Unlock()
+	var names []string
+	for _, s := range servers {
+		names = slices.AppendSeq(names, maps.Keys(s.GetServiceInfo()))
 	}
-	for _, s := range h.servers {
-		for name := range s.GetServiceInfo() {
-			if h.services[name] == nil && h.check(name) == nil && len(name) <= maxName && !strings.HasPrefix(name, "grpc.") {
-				h.services[name] = &service{follows: true, adopted: true}
-			}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.unadopted.Load() || len(servers) != len(h.servers) {
+		return // somebody else did, or must do it again
+	}
+	for _, name := range names {
+		if h.services[name] == nil && h.check(name) == nil && validName("service", name) == nil && !strings.HasPrefix(name, "grpc.") {
+			h.services[name] = &service{follows: true, adopted: true}
 		}
 	}
 	h.publish("registered", time.Now())
@@ -97,7 +104,9 @@ func (h *Health) Serve(ctx context.Context, srv *grpc.Server, lis net.Listener) 
 	case <-ctx.Done():
 	}
 	err := h.drainFor(context.WithoutCancel(ctx), false)
-	<-served // nil: it was stopped
+	if failed := <-served; err == nil {
+		err = failed // nil: it was stopped
+	}
 	return err
 }
 

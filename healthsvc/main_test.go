@@ -99,7 +99,7 @@ func (l *diary) Observe(e healthsvc.Event) {
 	case *healthsvc.WatchdogChanged:
 		l.lines = append(l.lines, fmt.Sprintf("%v %s stalled=%v", e.At.Sub(l.start), e.Watchdog, e.Stalled))
 	case *healthsvc.WatchRefused:
-		l.lines = append(l.lines, fmt.Sprintf("%v refused: %s", e.At.Sub(l.start), e.Reason))
+		l.lines = append(l.lines, fmt.Sprintf("%v refused: %s, %d", e.At.Sub(l.start), e.Reason, e.Total))
 	}
 }
 

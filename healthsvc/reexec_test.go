@@ -20,6 +20,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/grpcsteady/steady/healthsvc"
 	echov1 "github.com/grpcsteady/steady/proto/steady/echo/v1"
@@ -28,23 +29,29 @@ import (
 // serveAt makes the test binary a server on an address, which is how real processes are tested.
 const serveAt = "STEADY_HEALTHSVC_SERVE"
 
-// served is the other process: it serves until SIGTERM, and tells its memory for every line it reads.
 func served() bool {
 	at := os.Getenv(serveAt)
 	if at == "" {
 		return false
 	}
-	lis, err := net.Listen("tcp", at)
-	if err != nil {
+	if err := serve(at); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
+	}
+	return true
+}
+
+// serve is the other process: it serves until SIGTERM, and tells its memory for every line it reads.
+func serve(at string) error {
+	lis, err := net.Listen("tcp", at)
+	if err != nil {
+		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	h, err := healthsvc.New(healthsvc.WithDrainWait(300 * time.Millisecond))
 	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
+		return err
 	}
 	srv := grpc.NewServer()
 	echov1.RegisterEchoServer(srv, &echoes{name: lis.Addr().String(), take: func() time.Duration { return 2 * time.Millisecond }})
@@ -57,11 +64,7 @@ func served() bool {
 		}
 	}()
 	fmt.Println(lis.Addr())
-	if err := h.Serve(ctx, srv, lis); err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	return true
+	return h.Serve(ctx, srv, lis)
 }
 
 // process is a server of its own.
@@ -141,6 +144,9 @@ func TestRollingRestartOfProcesses(t *testing.T) {
 		t.Skip("starts processes and takes seconds")
 	}
 	for _, policy := range policies {
+		if policy.name == "round_robin that watches a service" {
+			continue // in virtual time it is another channel; here it would be the same seconds again
+		}
 		t.Run(policy.name, func(t *testing.T) {
 			fleet := make([]*process, 3)
 			state := resolver.State{}
@@ -212,6 +218,44 @@ func TestRollingRestartOfProcesses(t *testing.T) {
 	}
 }
 
+// TestRequestsAreNotKept: what a hostile client adds to its request is gone once the Watch is open.
+func TestRequestsAreNotKept(t *testing.T) {
+	p := startProcess(t, "127.0.0.1:0")
+	conn, err := grpc.NewClient("passthrough:///"+p.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	const watches, ballast = 100, 1 << 20
+	open := func(n int) {
+		for i := range n {
+			in := &healthpb.HealthCheckRequest{Service: fmt.Sprint("unknown", i%2)}
+			if i%4 < 2 {
+				in.Service = ""
+			}
+			in.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, 99, protowire.BytesType), make([]byte, ballast)))
+			stream, err := healthpb.NewHealthClient(conn).Watch(ctx, in)
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	open(10) // buffers that are kept for use by all
+	before, _ := p.memory(t)
+	open(watches)
+	after, opened := p.memory(t)
+	if kept := after - before; opened != 10+watches || kept > watches*ballast/4 {
+		t.Errorf("%d watches are open, and %d bytes were kept of %d", opened, kept, watches*ballast)
+	}
+	cancel()
+	p.terminate(t)
+}
+
 // BenchmarkWatcherMemory tells what one open Watch costs a server, over connections of 1,000 streams each.
 func BenchmarkWatcherMemory(b *testing.B) {
 	for b.Loop() {
@@ -224,7 +268,7 @@ func BenchmarkWatcherMemory(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer conn.Close()
+			b.Cleanup(func() { _ = conn.Close() })
 			for range each {
 				stream, err := healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{})
 				if err != nil {

@@ -129,7 +129,7 @@ func rollingRestart(t *testing.T, serviceConfig string) {
 	client := echov1.NewEchoClient(conn)
 	done := make(chan *steadytest.Result, 1)
 	go func() {
-		done <- steadytest.Load{Rate: 250, For: time.Minute, Timeout: 5 * time.Second, Call: func(ctx context.Context, _ int) error {
+		done <- steadytest.Load{Rate: 180, For: time.Minute, Timeout: 5 * time.Second, Call: func(ctx context.Context, _ int) error {
 			r, err := client.Get(ctx, &echov1.EchoRequest{})
 			answers.add(r.GetServer())
 			return err

@@ -136,8 +136,15 @@ func (w *watcher) known() {
 	}
 }
 
+// refuse counts a refused Watch and tells of it once a second: the events of those who are refused must not
+// push aside the others.
 func (h *Health) refuse(reason string) {
-	h.notices.tell(&WatchRefused{Reason: reason, At: time.Now()})
+	total, now := h.refused.Add(1), time.Now()
+	last := h.refusedAt.Load()
+	if last != nil && now.Sub(*last) < time.Second || !h.refusedAt.CompareAndSwap(last, &now) {
+		return
+	}
+	h.notices.tell(&WatchRefused{Reason: reason, Total: total, At: now})
 }
 
 // picture returns what is answered now. The first call after a server was registered looks up its services:

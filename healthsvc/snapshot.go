@@ -17,6 +17,7 @@ type Snapshot struct {
 
 	Watches        int    // open now
 	UnknownWatches int    // of them, for names that do not exist
+	RefusedWatches uint64 // since the beginning
 	LostEvents     uint64 // that observers were too slow for
 }
 
@@ -57,7 +58,8 @@ type WatchdogSnapshot struct {
 func (h *Health) Snapshot() Snapshot {
 	p := h.pic.Load()
 	s := Snapshot{
-		Phase: p.phase, Since: p.since, Watches: int(h.watches.Load()), UnknownWatches: int(h.unknown.Load()), LostEvents: h.notices.lostEvents(),
+		Phase: p.phase, Since: p.since, Watches: int(h.watches.Load()), UnknownWatches: int(h.unknown.Load()),
+		RefusedWatches: h.refused.Load(), LostEvents: h.notices.lostEvents(),
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.names)) {
 		n := p.names[name]

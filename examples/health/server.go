@@ -37,7 +37,7 @@ func run(ctx context.Context, c config, listening func(grpc, http string)) error
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // what was written is committed
 
 	opts := []healthsvc.Option{
 		healthsvc.WithObserver(healthsvc.SlogObserver(nil)),
