@@ -60,7 +60,7 @@ var plan = []room{
 	{path: "proto/document", floor: 1, may: schema, ext: join(grpcOnly, []string{"go.yaml.in/yaml"})},
 	{path: "proto/lint", floor: 1, may: join(schema, []string{"proto/document"}), ext: grpcOnly},
 	{path: "proto/cmd/steadylint", floor: 1, may: join(schema, []string{"proto/document", "proto/lint"}), ext: grpcOnly},
-	{path: "resolver/follow", floor: 1, may: join(schema, []string{"proto/document"}), ext: grpcOnly},
+	{path: "resolver/follow", floor: 1, may: join(schema, []string{"proto/document", "balancer/attempt"}), ext: grpcOnly},
 
 	// Floor 2: gRPC glue, and the facade.
 	{path: "interceptors/steady", floor: 2, may: facade, ext: grpcOnly},

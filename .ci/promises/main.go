@@ -30,7 +30,7 @@ const (
 	least     = 0.999 // availability with steady
 	below     = 0.9   // availability with plain gRPC, or the fleet is not sick
 	enough    = 1000  // calls of one run, or 99.9 % cannot be told
-	unlikely  = 4.0   // attempts: the quickstart allows four
+	unlikely  = 4.0   // attempts: the quickstart allows five, and needs few
 	oneObject = "want one JSON object with plain and steady and nothing else"
 )
 

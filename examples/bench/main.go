@@ -40,8 +40,8 @@ type config struct {
 	opts pairs.Options
 }
 
-// quickOptions make a row take a second, and on a busy machine not much more than two.
-var quickOptions = pairs.Options{Pairs: 41, Batch: 5 * time.Millisecond, Limit: 2 * time.Second}
+// quickOptions make a row take a second, and on a busy machine not much more than the limit.
+var quickOptions = pairs.Options{Pairs: 41, Batch: 5 * time.Millisecond, Limit: 1500 * time.Millisecond}
 
 func parse(args []string, stderr io.Writer) (config, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)

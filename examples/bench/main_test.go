@@ -114,7 +114,7 @@ func TestFlags(t *testing.T) {
 
 // TestQuickIsQuick adds up what the options allow, since a test cannot wait for it.
 func TestQuickIsQuick(t *testing.T) {
-	if most := time.Duration(len(allRows())) * quickOptions.Limit; quickOptions.Limit == 0 || most > 75*time.Second {
-		t.Errorf("%d rows of %v may take %v, want 75s at most, as opening them takes time too", len(allRows()), quickOptions.Limit, most)
+	if most := time.Duration(len(allRows())) * quickOptions.Limit; quickOptions.Limit == 0 || most > 70*time.Second {
+		t.Errorf("%d rows of %v may take %v, want 70s at most, as opening them takes time too", len(allRows()), quickOptions.Limit, most)
 	}
 }

@@ -38,7 +38,9 @@ func allRows() []pairs.Row {
 		rows = append(rows, group.rows()...)
 	}
 	rows = append(rows, promRows(s)...)
-	return append(rows, tcpRows()...)
+	rows = append(rows, streamRows(s)...)
+	rows = append(rows, tcpRows()...)
+	return append(rows, replayRows()...)
 }
 
 // target is a budget of so many nanoseconds and heap objects.
@@ -46,7 +48,9 @@ func target(ns, allocs float64) pairs.Target { return pairs.Target{NS: &ns, Allo
 
 // stub stands in for gRPC below an interceptor.
 type stub struct {
-	hook func(ctx context.Context) error // nil: every call succeeds
+	hook    func(ctx context.Context) error // nil: every call succeeds, every stream opens
+	send    func(*stubStream)               // told each message that is sent on a stream, unless nil
+	receive func(*stubStream) error         // nil: a stream always has a message
 }
 
 func (s *stub) invoke(ctx context.Context, _ string, _, _ any, _ *grpc.ClientConn, _ ...grpc.CallOption) error {

@@ -1,51 +1,37 @@
 package main
 
 import (
-	"time"
+	_ "embed"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/grpcsteady/steady/interceptors/breaker"
-	"github.com/grpcsteady/steady/interceptors/deadline"
-	"github.com/grpcsteady/steady/interceptors/retry"
 	"github.com/grpcsteady/steady/interceptors/steady"
+	"github.com/grpcsteady/steady/proto/document"
 )
 
-const (
-	callTimeout    = time.Second            // of a call in all; plain gRPC gets the same
-	attemptTimeout = 200 * time.Millisecond // a healthy server needs a few ms: this long means it hangs
-	maxAttempts    = 4
-	budgetRatio    = 0.5 // retries per call
-)
+// The client side, to copy: a document of rules, an Outbound that holds it, a channel that follows it.
 
-// The client side, to copy: rules, an Outbound that holds them, a channel that follows them.
-func rules() []steady.Rule {
-	return []steady.Rule{{
-		Methods:  []string{"/orders.v1.Orders/"},
-		Deadline: &deadline.Config{Default: callTimeout, AttemptTimeout: attemptTimeout},
-		// Short waits: round robin most likely picks another server next, and what keeps retries from
-		// becoming a storm is their budget.
-		Retry: &retry.Config{MaxAttempts: maxAttempts, InitialBackoff: time.Millisecond},
-		// With three sick servers five failures in a row happen by chance, and two others are fine: taking out
-		// an endpoint is the balancer's business. The breaker is for the day when half of all calls fail.
-		Breaker: &breaker.Config{ConsecutiveFailures: -1},
-	}}
+//go:embed orders.yaml
+var ordersYAML []byte
+
+// newOutbound reads the rules from the binary, so that it runs from anywhere. A service reads its file with
+// steady.Load("orders.yaml"), and go out.Watch(ctx) puts each change of it in force.
+func newOutbound(opts ...steady.Option) (*steady.Outbound, error) {
+	doc, err := document.Read("orders.yaml", ordersYAML)
+	if err != nil {
+		return nil, err // orders.yaml:12:20: methodConfig[0]... : what is wrong, and what is allowed
+	}
+	return steady.FromDocument(doc, opts...)
 }
 
 // connect opens a channel to the shop's servers whose calls follow the rules.
 func connect(target string, observer steady.Observer, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
-	out, err := steady.NewOutbound(rules(),
-		steady.WithObserver(observer),
-		// The default, 0.2, is for fleets with a sick server now and then. Here three of five are sick
-		// all the time: that takes nearly 0.2 retries a call, and leaves no room for a bad moment.
-		steady.WithRetryBudget(retry.BudgetConfig{Ratio: budgetRatio}),
-	)
+	out, err := newOutbound(steady.WithObserver(observer))
 	if err != nil {
 		return nil, err
 	}
 	return grpc.NewClient(target, out.DialOptions(append(opts,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
 	)...)...)
 }

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"github.com/grpcsteady/steady/interceptors/steady"
 	"github.com/grpcsteady/steady/resolver/static"
 )
 
@@ -17,7 +18,7 @@ func target(addrs []string) string { return static.Scheme + ":///" + strings.Joi
 // tenth of a second by both clients, where gRPC's own patience would outlast the whole demonstration.
 func reach() []grpc.DialOption {
 	return []grpc.DialOption{
-		grpc.WithResolvers(static.Builder()),
+		steady.Resolvers(static.Builder()),
 		grpc.WithNoProxy(), // a proxy knows nothing of our loopback
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{

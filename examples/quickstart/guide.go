@@ -10,8 +10,9 @@ import (
 )
 
 // The usual advice for a service's first day, number by number, as rules: trip after five failures, wait a
-// minute, close after two successes; three attempts within ten seconds; three quarters of a minute in all;
-// and no parent that gives up before its child. guide_test.go and hierarchy_test.go show each at its second.
+// minute, close after two successes; three attempts within ten seconds; half a minute for reading, ten seconds
+// for writing and three quarters of a minute in all; and no parent that gives up before its child. guide_test.go,
+// guide_stream_test.go and hierarchy_test.go show each at its second.
 //
 // Take it as it is where a house has agreed on these numbers. The defaults of this project differ where
 // experience does: a breaker that waits a minute, always, is away for fifty seconds too many after a restart
@@ -25,6 +26,8 @@ const (
 	guideAttempts = 3                // of a call, the first included
 	guideElapsed  = 10 * time.Second // since the call began: no retry starts later
 
+	guideRead  = 30 * time.Second // for an answer, and for each message of a stream
+	guideWrite = 10 * time.Second // for a message of a stream that the server does not take
 	guideTotal = 45 * time.Second // of a call in all, retries and waits included
 )
 
@@ -32,10 +35,14 @@ const (
 // retries of whatever the protos mark as safe to repeat.
 func guideRules() []steady.Rule {
 	return []steady.Rule{{
-		Name:     "guide",
-		Methods:  []string{""},
-		Deadline: &deadline.Config{Default: guideTotal, Max: guideTotal},
-		Retry:    &retry.Config{MaxAttempts: guideAttempts, MaxElapsed: guideElapsed},
+		Name:    "guide",
+		Methods: []string{""},
+		Deadline: &deadline.Config{
+			Default: guideTotal, Max: guideTotal,
+			AttemptTimeout: guideRead, // gRPC shows nothing of a reply before all of it is there
+			FirstMessage:   guideRead, Idle: guideRead, Send: guideWrite,
+		},
+		Retry: &retry.Config{MaxAttempts: guideAttempts, MaxElapsed: guideElapsed},
 		Breaker: &breaker.Config{
 			// Five in a row from one endpoint of several do not count: that is one crashed host, not a
 			// service that is down.

@@ -21,6 +21,7 @@ import (
 // guideChannel is a channel under the guide's rules to a fleet, and what its observer saw.
 type guideChannel struct {
 	fleet   *steadytest.Fleet
+	out     *steady.Outbound
 	client  echov1.EchoClient
 	changes []breaker.Change
 	ended   []steady.CallEnded
@@ -45,7 +46,7 @@ func newGuideChannel(t *testing.T, replicas ...string) *guideChannel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.client = echov1.NewEchoClient(c.fleet.Dial(out.DialOptions()...))
+	c.out, c.client = out, echov1.NewEchoClient(c.fleet.Dial(out.DialOptions()...))
 	return c
 }
 
@@ -216,20 +217,30 @@ func TestGuideRetryElapsed(t *testing.T) {
 	}
 }
 
-func TestGuideTotal(t *testing.T) {
+// A server that says nothing is given up when the read timeout has passed, and a retry would come too late.
+// Where reading may take longer, the total is what ends it.
+func TestGuideReadAndTotal(t *testing.T) {
 	tests := []struct {
 		name   string
+		read   time.Duration
 		caller time.Duration // the caller's own deadline; 0: none
 		want   time.Duration
 	}{
-		{"no deadline", 0, guideTotal},
-		{"a longer one", time.Hour, guideTotal},
-		{"a shorter one", 7 * time.Second, 7 * time.Second},
+		{"no deadline", guideRead, 0, guideRead},
+		{"a longer one", guideRead, time.Hour, guideRead},
+		{"a shorter one", guideRead, 7 * time.Second, 7 * time.Second},
+		{"no read timeout", 0, 0, guideTotal},
+		{"no read timeout, a longer deadline", 0, time.Hour, guideTotal},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			steadytest.Run(t, func(t *testing.T) {
 				c := newGuideChannel(t, "a")
+				rules := guideRules()
+				rules[0].Deadline.AttemptTimeout = test.read
+				if err := c.out.Update(rules); err != nil {
+					t.Fatal(err)
+				}
 				c.fleet.Behave(steadytest.Hanging(1))
 				ctx := context.Background()
 				if test.caller > 0 {

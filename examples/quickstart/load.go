@@ -64,7 +64,7 @@ func (l *load) run(ctx context.Context) {
 }
 
 func (l *load) call(ctx context.Context, i int, at time.Time) {
-	_, err := l.client.Get(ctx, &ordersv1.GetRequest{Id: fmt.Sprintf("order-%d", i)})
+	err := visit(ctx, l.client, i)
 	took := time.Since(at)
 	if ctx.Err() != nil {
 		return // it was broken off, which says nothing
@@ -97,7 +97,7 @@ func (l *load) progress(w io.Writer, name string, done <-chan struct{}) {
 // result is what one run came to, in the form of the JSON output.
 type result struct {
 	Calls            int64   `json:"calls"`
-	Availability     float64 `json:"availability"` // share of calls that got their order, 0 to 1
+	Availability     float64 `json:"availability"` // share of calls that got all of their answer, 0 to 1
 	P50              float64 `json:"p50_ms"`       // of all calls, failed ones included
 	P99              float64 `json:"p99_ms"`
 	P999             float64 `json:"p999_ms"`

@@ -1,5 +1,6 @@
 // Quickstart shows what rules are worth: it calls a fleet of five real gRPC servers, three of which are sick,
-// first with plain gRPC and then with steady, under the same load and the same deadline, and compares.
+// first with plain gRPC and then with steady, under the same load of calls and streams and the same deadline, and
+// compares.
 //
 //	go run ./examples/quickstart        # a table, and how to read it
 //	go run ./examples/quickstart -json  # {"plain": {...}, "steady": {...}} on stdout, nothing else
@@ -7,8 +8,8 @@
 // It takes about 17 seconds, tells its progress on stderr, and exits with 0; with 130 after Ctrl-C, which
 // stops it cleanly at any time; with 1 on an error.
 //
-// client.go and server.go are what to copy. guide.go writes the usual advice on breakers, retries and
-// timeouts down as rules, and the tests beside it show each of its numbers at its second.
+// client.go, server.go and orders.yaml, the rules, are what to copy. guide.go writes the usual advice on breakers,
+// retries and timeouts down as rules, and the tests beside it show each of its numbers at its second.
 package main
 
 import (
@@ -91,11 +92,12 @@ func compare(ctx context.Context, s settings, progress io.Writer) (c comparison,
 	if err != nil || ctx.Err() != nil {
 		return c, err
 	}
-	c.Steady, err = measure(ctx, s, "steady", progress,
-		func(target string, count *counts, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
-			return connect(target, count, opts...)
-		})
+	c.Steady, err = measure(ctx, s, "steady", progress, connectSteady)
 	return c, err
+}
+
+func connectSteady(target string, count *counts, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return connect(target, count, opts...)
 }
 
 type connector func(target string, count *counts, opts ...grpc.DialOption) (*grpc.ClientConn, error)

@@ -183,7 +183,51 @@ func TestServer(t *testing.T) {
 	if err != nil || reply.GetOrder().GetId() != "7" || reply.GetServer() > "b" {
 		t.Errorf("got %v, %v, want order 7 from a or b", reply, err)
 	}
-	if _, err := client.Get(t.Context(), &ordersv1.GetRequest{}); status.Code(err) != codes.InvalidArgument {
-		t.Errorf("no id: %v, want INVALID_ARGUMENT", err)
+	for i := range visits { // every kind of call, one after the other
+		if err := visit(t.Context(), client, i); err != nil {
+			t.Errorf("call %d: %v", i, err)
+		}
+	}
+	_, err = client.Get(t.Context(), &ordersv1.GetRequest{})
+	for name, err := range map[string]error{
+		"Get": err, "Watch": watch(t.Context(), client, ""), "Chat": chat(t.Context(), client, ""),
+	} {
+		if status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s without an id: %v, want INVALID_ARGUMENT", name, err)
+		}
+	}
+}
+
+// A healthy server and the one that fails: without rules streams break off, with them none does.
+func TestStreamsAreRetried(t *testing.T) {
+	f, err := startFleet(t.Context(), 1, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.stop()
+	for name, open := range map[string]connector{"plain": connectPlain, "steady": connectSteady} {
+		conn, err := open(target([]string{f.addrs[0], f.addrs[2]}), new(counts), reach()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := ordersv1.NewOrdersClient(conn)
+		for seen := map[string]bool{}; len(seen) < 2; { // until both are connected
+			reply, err := client.Get(t.Context(), &ordersv1.GetRequest{Id: "7"}, grpc.WaitForReady(true))
+			if err == nil {
+				seen[reply.GetServer()] = true
+			}
+		}
+		for kind, call := range map[string]func(context.Context, ordersv1.OrdersClient, string) error{"watch": watch, "chat": chat} {
+			failed := 0
+			for range 30 {
+				if err := call(t.Context(), client, "7"); err != nil {
+					failed++
+				}
+			}
+			if (failed > 0) != (name == "plain") {
+				t.Errorf("%s: %d of 30 failed with %s", kind, failed, name)
+			}
+		}
+		_ = conn.Close()
 	}
 }

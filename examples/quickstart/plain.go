@@ -3,10 +3,19 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/stats"
+)
+
+// What orders.yaml says, for the client without it and for the text around the table. A test holds them to it.
+const (
+	callTimeout    = time.Second
+	attemptTimeout = 200 * time.Millisecond
+	maxAttempts    = 5
+	budgetRatio    = 0.5
 )
 
 // connectPlain opens a channel as gRPC comes: round_robin, and the same timeout as the rule's. count is told

@@ -20,11 +20,12 @@ func intro(w io.Writer, s settings) {
 	for _, p := range patients() {
 		fmt.Fprintf(&b, "  %s %s\n", p.name, p.story)
 	}
-	fmt.Fprintf(&b, "%d calls a second for %v with plain gRPC, then with steady; both round robin, both with %v for a call.\n",
-		s.rate, s.each, callTimeout)
-	fmt.Fprintf(&b, "steady makes up to %d attempts of %v each, as the method is marked NO_SIDE_EFFECTS. Its retry budget is\n"+
-		"%g a call, more than the default of 0.2: getting round three sick servers of five takes nearly as many as\n"+
-		"the default grants, which would leave no room for a bad moment.\n\n",
+	fmt.Fprintf(&b, "%d calls a second for %v with plain gRPC, then with steady; both round robin, both with %v for a call.\n"+
+		"Of %d calls one is a server stream and one a bidi stream: a call too, from its opening to its end.\n",
+		s.rate, s.each, callTimeout, visits)
+	fmt.Fprintf(&b, "steady makes up to %d attempts of %v each, a stream's to its first message, as the methods are marked\n"+
+		"NO_SIDE_EFFECTS. Its retry budget is %g a call, more than the default of 0.2: getting round three sick servers\n"+
+		"of five takes nearly as many as the default grants, which would leave no room for a bad moment.\n\n",
 		maxAttempts, attemptTimeout, budgetRatio)
 	_, _ = io.WriteString(w, b.String())
 }

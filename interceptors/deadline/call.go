@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Origin says who set the deadline that is in force for a call.
+// Origin says who set the deadline that is in force for a call, or which of the times of a stream ran out.
 type Origin uint8
 
 const (
@@ -21,11 +21,17 @@ const (
 	OriginCap
 	// OriginReserve: the caller's, less the reserve of this hop.
 	OriginReserve
+	// OriginFirstMessage: a stream had no message within [Config].FirstMessage.
+	OriginFirstMessage
+	// OriginIdle: a stream had no further message within [Config].Idle.
+	OriginIdle
+	// OriginSend: a message could not be sent within [Config].Send.
+	OriginSend
 )
 
-var originNames = [...]string{"none", "caller", "default", "cap", "reserve"}
+var originNames = [...]string{"none", "caller", "default", "cap", "reserve", "first message", "idle", "send"}
 
-// String returns none, caller, default, cap or reserve.
+// String returns none, caller, default, cap, reserve, first message, idle or send.
 func (o Origin) String() string {
 	if int(o) < len(originNames) {
 		return originNames[o]

@@ -289,7 +289,8 @@ func TestContext(t *testing.T) {
 func TestOriginString(t *testing.T) {
 	for want, o := range map[string]deadline.Origin{
 		"none": deadline.OriginNone, "caller": deadline.OriginCaller, "default": deadline.OriginDefault,
-		"cap": deadline.OriginCap, "reserve": deadline.OriginReserve, "Origin(77)": 77,
+		"cap": deadline.OriginCap, "reserve": deadline.OriginReserve, "first message": deadline.OriginFirstMessage,
+		"idle": deadline.OriginIdle, "send": deadline.OriginSend, "Origin(77)": 77,
 	} {
 		if got := o.String(); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -12,8 +12,9 @@
 //	defer cancel()
 //	reply, err := client.Get(ctx, request)
 //
-// Not for streams that live long: a total time is wrong for a watch that is meant to stay open. Not a
-// timeout for connecting, nor for a function that does not look at its context.
+// A stream gets no total time, which is wrong for a watch that is meant to stay open: of a Config it has what
+// concerns single messages, the first one, a silence and one that can not be sent. Not a timeout for connecting,
+// nor for a function that does not look at its context.
 //
 // The package knows nothing of gRPC, starts no goroutine and holds no timer.
 package deadline
@@ -31,6 +32,7 @@ var ErrExhausted = errors.New("deadline: too little time left")
 // Defaults and bounds of [Config].
 const (
 	defaultDefault      = 30 * time.Second
+	defaultFirstMessage = 30 * time.Second
 	defaultReserve      = 5 * time.Millisecond
 	defaultReserveShare = 0.05
 
@@ -112,6 +114,20 @@ type Config struct {
 	// Feasibility says which attempts are not sent when they cannot be expected to end in time.
 	// Default: retries and hedges.
 	Feasibility Feasibility
+
+	// FirstMessage is how long an attempt of a stream may take to its first response message, from its opening
+	// on; where the client streams too, from what it sent last, and while it has sent nothing, not at all. Only
+	// waiting counts, in Recv or Header: a message may have arrived long before it is read. Default: 30 s, as
+	// the usual read timeout. -1: none. Range: 1 ms to 24 h.
+	FirstMessage time.Duration
+
+	// Idle is how long a stream may wait in one Recv for the next message, after the first. On a stream of many
+	// messages it may come late by an eighth. Default: none, for a watch may be quiet for hours. Range: 1 ms to 24 h.
+	Idle time.Duration
+
+	// Send is how long one message of a stream may take to be sent: it waits for as long as the server takes no
+	// more. On a stream of many messages it may come late by an eighth. Default: none. Range: 1 ms to 24 h.
+	Send time.Duration
 }
 
 // WithDefaults returns the configuration with every zero field that has a default filled in. Fields that
@@ -128,6 +144,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.ReserveShare == 0 {
 		c.ReserveShare = defaultReserveShare
+	}
+	if c.FirstMessage == 0 {
+		c.FirstMessage = defaultFirstMessage
 	}
 	return c
 }
@@ -163,6 +182,15 @@ func (c Config) Validate() error {
 	}
 	if c.ReserveShare != 0 && c.ReserveShare != none && !(c.ReserveShare > 0 && c.ReserveShare <= maxReserveShare) {
 		add("ReserveShare: %v, want -1 (none), 0 (0.05) or above 0 and up to 0.5", c.ReserveShare)
+	}
+	if c.FirstMessage != 0 && c.FirstMessage != none && (c.FirstMessage < minTimeout || c.FirstMessage > maxTimeout) {
+		add("FirstMessage: %v, want -1 (none), 0 (30s) or 1ms to 24h", c.FirstMessage)
+	}
+	if c.Idle != 0 && (c.Idle < minTimeout || c.Idle > maxTimeout) {
+		add("Idle: %v, want 0 (none) or 1ms to 24h", c.Idle)
+	}
+	if c.Send != 0 && (c.Send < minTimeout || c.Send > maxTimeout) {
+		add("Send: %v, want 0 (none) or 1ms to 24h", c.Send)
 	}
 	if int(c.Feasibility) >= len(feasibilityNames) {
 		add("Feasibility: %d, want retries, all or off", uint8(c.Feasibility))

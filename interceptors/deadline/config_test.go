@@ -21,10 +21,10 @@ func TestValidate(t *testing.T) {
 		want []string // parts of the error; none: valid
 	}{
 		"zero":                {},
-		"everything":          {give: deadline.Config{time.Second, time.Minute, 200 * ms, 0.5, 10 * ms, 0.1, deadline.FeasibilityAll}},
-		"all off":             {give: deadline.Config{Default: -1, Reserve: -1, ReserveShare: -1, Feasibility: deadline.FeasibilityOff}},
-		"lower ends":          {give: deadline.Config{Default: ms, Max: ms, AttemptTimeout: ms, AttemptShare: 1e-9, Reserve: 1, ReserveShare: 1e-9}},
-		"upper ends":          {give: deadline.Config{Default: 24 * time.Hour, Max: math.MaxInt64, AttemptTimeout: 24 * time.Hour, AttemptShare: 1, Reserve: time.Minute, ReserveShare: 0.5}},
+		"everything":          {give: deadline.Config{time.Second, time.Minute, 200 * ms, 0.5, 10 * ms, 0.1, deadline.FeasibilityAll, time.Minute, time.Hour, 10 * time.Second}},
+		"all off":             {give: deadline.Config{Default: -1, Reserve: -1, ReserveShare: -1, Feasibility: deadline.FeasibilityOff, FirstMessage: -1}},
+		"lower ends":          {give: deadline.Config{Default: ms, Max: ms, AttemptTimeout: ms, AttemptShare: 1e-9, Reserve: 1, ReserveShare: 1e-9, FirstMessage: ms, Idle: ms, Send: ms}},
+		"upper ends":          {give: deadline.Config{Default: 24 * time.Hour, Max: math.MaxInt64, AttemptTimeout: 24 * time.Hour, AttemptShare: 1, Reserve: time.Minute, ReserveShare: 0.5, FirstMessage: 24 * time.Hour, Idle: 24 * time.Hour, Send: 24 * time.Hour}},
 		"cap below 30s alone": {give: deadline.Config{Max: time.Second}},
 
 		"default small":          {deadline.Config{Default: ms - 1}, []string{"Default: 999.999µs", "1ms to 24h"}},
@@ -48,6 +48,15 @@ func TestValidate(t *testing.T) {
 		"reserve share -0.5":     {deadline.Config{ReserveShare: -0.5}, []string{"ReserveShare: -0.5"}},
 		"reserve share NaN":      {deadline.Config{ReserveShare: nan}, []string{"ReserveShare: NaN"}},
 		"feasibility":            {deadline.Config{Feasibility: 3}, []string{"Feasibility: 3", "retries, all or off"}},
+		"first message small":    {deadline.Config{FirstMessage: ms - 1}, []string{"FirstMessage: 999.999µs", "-1 (none), 0 (30s) or 1ms to 24h"}},
+		"first message large":    {deadline.Config{FirstMessage: 24*time.Hour + 1}, []string{"FirstMessage: 24h0m0.000000001s", "1ms to 24h"}},
+		"first message -2":       {deadline.Config{FirstMessage: -2}, []string{"FirstMessage: -2ns", "-1 (none)"}},
+		"idle small":             {deadline.Config{Idle: 1}, []string{"Idle: 1ns", "0 (none) or 1ms to 24h"}},
+		"idle large":             {deadline.Config{Idle: 24*time.Hour + 1}, []string{"Idle: 24h0m0.000000001s", "1ms to 24h"}},
+		"idle -1":                {deadline.Config{Idle: -1}, []string{"Idle: -1ns", "0 (none)"}},
+		"send small":             {deadline.Config{Send: 1}, []string{"Send: 1ns", "0 (none) or 1ms to 24h"}},
+		"send large":             {deadline.Config{Send: 24*time.Hour + 1}, []string{"Send: 24h0m0.000000001s", "1ms to 24h"}},
+		"send -1":                {deadline.Config{Send: -1}, []string{"Send: -1ns", "0 (none)"}},
 		"several":                {deadline.Config{Default: -5, AttemptShare: 7}, []string{"Default: -5ns", "AttemptShare: 7"}},
 	}
 	for name, tt := range tests {
@@ -76,10 +85,10 @@ func TestValidate(t *testing.T) {
 
 func TestWithDefaults(t *testing.T) {
 	tests := map[string]struct{ give, want deadline.Config }{
-		"zero":       {deadline.Config{}, deadline.Config{Default: 30 * time.Second, Reserve: 5 * time.Millisecond, ReserveShare: 0.05}},
-		"cap":        {deadline.Config{Max: time.Second}, deadline.Config{Default: time.Second, Max: time.Second, Reserve: 5 * time.Millisecond, ReserveShare: 0.05}},
-		"wide cap":   {deadline.Config{Max: time.Hour}, deadline.Config{Default: 30 * time.Second, Max: time.Hour, Reserve: 5 * time.Millisecond, ReserveShare: 0.05}},
-		"off is off": {deadline.Config{Default: -1, Reserve: -1, ReserveShare: -1}, deadline.Config{Default: -1, Reserve: -1, ReserveShare: -1}},
+		"zero":       {deadline.Config{}, deadline.Config{Default: 30 * time.Second, Reserve: 5 * time.Millisecond, ReserveShare: 0.05, FirstMessage: 30 * time.Second}},
+		"cap":        {deadline.Config{Max: time.Second}, deadline.Config{Default: time.Second, Max: time.Second, Reserve: 5 * time.Millisecond, ReserveShare: 0.05, FirstMessage: 30 * time.Second}},
+		"wide cap":   {deadline.Config{Max: time.Hour}, deadline.Config{Default: 30 * time.Second, Max: time.Hour, Reserve: 5 * time.Millisecond, ReserveShare: 0.05, FirstMessage: 30 * time.Second}},
+		"off is off": {deadline.Config{Default: -1, Reserve: -1, ReserveShare: -1, FirstMessage: -1}, deadline.Config{Default: -1, Reserve: -1, ReserveShare: -1, FirstMessage: -1}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -15,6 +15,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, v := range m.vectors {
 		v.Collect(ch)
 	}
+	for _, s := range m.counted.all() {
+		s.send(m, ch)
+	}
 	m.mu.Lock()
 	snapshots := slices.Clip(m.snapshots)
 	m.mu.Unlock()

@@ -1,37 +1,34 @@
 package prom
 
 import (
-	"sync/atomic"
-
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 
 	"github.com/grpcsteady/steady/interceptors/steady"
 )
-
-// series holds the metrics of one method of one channel, so that an event costs no look-up by labels.
-type series struct {
-	channel, method string
-	calls, attempts [18]atomic.Pointer[prometheus.Counter] // by code; the last for codes gRPC does not know
-	callSeconds     prometheus.Observer
-	attemptSeconds  prometheus.Observer
-}
 
 // Observe counts an event.
 func (m *Metrics) Observe(e steady.Event) {
 	switch e := e.(type) {
 	case *steady.AttemptEnded:
 		s := m.series(&e.About)
-		m.count(&s.attempts, m.attempts, s, e.Code)
-		s.attemptSeconds.Observe(e.Duration.Seconds())
+		s.ended(&s.attempts, e.Code, e.Duration)
 	case *steady.CallEnded:
 		s := m.series(&e.About)
-		m.count(&s.calls, m.calls, s, e.Code)
-		s.callSeconds.Observe(e.Duration.Seconds())
+		s.ended(&s.calls, e.Code, e.Duration)
+		if e.Attempts > 1 {
+			result := "failed"
+			if e.Code == codes.OK && !e.FellBack {
+				result = "recovered"
+			}
+			m.retried.WithLabelValues(s.channel, s.method, result).Inc()
+		}
 		if e.Elsewhere > 0 {
 			m.elsewhere.WithLabelValues(s.channel, s.method).Add(float64(e.Elsewhere))
 		}
-		if reason := e.Stop.String(); e.Code != codes.OK && reason != "" {
+		if e.Code == codes.OK {
+			return
+		}
+		if reason := e.Stop.String(); reason != "" {
 			m.stopped.WithLabelValues(s.channel, s.method, reason).Inc()
 		}
 	case *steady.Retried:
@@ -69,32 +66,6 @@ func (m *Metrics) Observe(e steady.Event) {
 		}
 		m.reloads.WithLabelValues(result).Inc()
 	}
-}
-
-// series returns the metrics of the method an event is about.
-func (m *Metrics) series(about *steady.About) *series {
-	if s, ok := about.Memo.Get(m).(*series); ok {
-		return s
-	}
-	s := &series{channel: label(about.Channel), method: "other"}
-	if about.Known {
-		s.method = label(about.Method)
-	}
-	s.callSeconds = m.callSeconds.WithLabelValues(s.channel, s.method)
-	s.attemptSeconds = m.attemptSeconds.WithLabelValues(s.channel, s.method)
-	return about.Memo.Keep(m, s).(*series)
-}
-
-// count adds one to the counter of a code, which is looked up by labels once.
-func (m *Metrics) count(counters *[18]atomic.Pointer[prometheus.Counter], v *prometheus.CounterVec, s *series, code codes.Code) {
-	slot := &counters[min(int(code), len(counters)-1)]
-	c := slot.Load()
-	if c == nil {
-		made := v.WithLabelValues(s.channel, s.method, codeName(code))
-		c = &made
-		slot.Store(c)
-	}
-	(*c).Inc()
 }
 
 func mode(wouldHave bool) string {

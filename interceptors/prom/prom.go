@@ -6,6 +6,7 @@
 //
 // A [Metrics] is an observer and a collector at once, and may serve any number of outbounds and inbounds.
 // What happens is counted as it happens; states (breakers, budgets) are read when a scrape asks for them.
+// The durations of calls and attempts are summed to the microsecond.
 //
 //	steady_calls_total{channel,method,code}                counter, calls as their callers see them
 //	steady_call_duration_seconds{channel,method}           histogram
@@ -13,6 +14,7 @@
 //	steady_attempt_duration_seconds{channel,method}        histogram
 //	steady_retries_total{channel,method,code,mode}         counter, by the code that was retried
 //	steady_retries_elsewhere_total{channel,method}         counter, attempts sent to an endpoint not tried before
+//	steady_retried_calls_total{channel,method,result}      counter, calls of several attempts, result is recovered or failed
 //	steady_retry_stopped_total{channel,method,reason}      counter, failed calls by why no further attempt was made
 //	steady_retry_backoff_seconds{channel,method}           histogram, waits before attempts
 //	steady_refused_total{channel,method,gate,mode}         counter
@@ -41,7 +43,7 @@ import (
 	"github.com/grpcsteady/steady/interceptors/steady"
 )
 
-// DefaultBuckets are the bounds of the duration histograms, in seconds: from half a millisecond, which a call
+// defaultBuckets are the bounds of the duration histograms, in seconds: from half a millisecond, which a call
 // inside one zone takes, to the 30 s of the default deadline.
 var defaultBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
@@ -49,19 +51,25 @@ var defaultBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25
 type Option func(*Metrics)
 
 // WithBuckets sets the upper bounds of the duration histograms, in seconds and increasing.
-// Default: 15 bounds from 0.5 ms to 30 s.
+// Default: 15 bounds from 0.5 ms to 30 s; none means the default. [New] panics unless they increase.
 func WithBuckets(bounds ...float64) Option { return func(m *Metrics) { m.buckets = bounds } }
 
 // Metrics observes and collects. Make one with [New].
 type Metrics struct {
 	buckets []float64
 
-	calls, attempts                          *prometheus.CounterVec
-	retries, elsewhere, stopped, refused     *prometheus.CounterVec
-	cuts, fallbacks, faults                  *prometheus.CounterVec
-	transitions, reloads                     *prometheus.CounterVec
-	callSeconds, attemptSeconds, waitSeconds *prometheus.HistogramVec
-	vectors                                  []prometheus.Collector
+	// What every call pays; see series.
+	bounds                      *bounds
+	counted                     allSeries
+	calls, attempts             *prometheus.Desc
+	callSeconds, attemptSeconds *prometheus.Desc
+
+	retries, retried, elsewhere *prometheus.CounterVec
+	stopped, refused            *prometheus.CounterVec
+	cuts, fallbacks, faults     *prometheus.CounterVec
+	transitions, reloads        *prometheus.CounterVec
+	waitSeconds                 *prometheus.HistogramVec
+	vectors                     []prometheus.Collector
 
 	state, ratio, budget *prometheus.Desc
 
@@ -80,6 +88,10 @@ func New(opts ...Option) *Metrics {
 	for _, o := range opts {
 		o(m)
 	}
+	if len(m.buckets) == 0 {
+		m.buckets = defaultBuckets
+	}
+	m.bounds = newBounds(m.buckets)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		m.vectors = append(m.vectors, v)
@@ -90,9 +102,10 @@ func New(opts ...Option) *Metrics {
 		m.vectors = append(m.vectors, v)
 		return v
 	}
-	m.calls = counter("steady_calls_total", "Calls that ended, by the code their callers got.", "channel", "method", "code")
-	m.attempts = counter("steady_attempts_total", "Attempts that ended, by code.", "channel", "method", "code")
+	m.calls = prometheus.NewDesc("steady_calls_total", "Calls that ended, by the code their callers got.", []string{"channel", "method", "code"}, nil)
+	m.attempts = prometheus.NewDesc("steady_attempts_total", "Attempts that ended, by code.", []string{"channel", "method", "code"}, nil)
 	m.retries = counter("steady_retries_total", "Attempts that were followed by another, by their code.", "channel", "method", "code", "mode")
+	m.retried = counter("steady_retried_calls_total", "Calls of more than one attempt, by whether the last attempt succeeded.", "channel", "method", "result")
 	m.elsewhere = counter("steady_retries_elsewhere_total", "Attempts sent to an endpoint that the call had not tried before.", "channel", "method")
 	m.stopped = counter("steady_retry_stopped_total", "Failed calls by the reason for which no further attempt was made.", "channel", "method", "reason")
 	m.refused = counter("steady_refused_total", "Attempts that a gate did not admit.", "channel", "method", "gate", "mode")
@@ -101,8 +114,8 @@ func New(opts ...Option) *Metrics {
 	m.faults = counter("steady_faults_injected_total", "Faults injected on purpose.", "channel", "method", "fault")
 	m.transitions = counter("steady_breaker_transitions_total", "Changes of circuit breakers, by the state they changed to.", "channel", "rule", "method", "to", "mode")
 	m.reloads = counter("steady_reloads_total", "Exchanges of rules.", "result")
-	m.callSeconds = histogram("steady_call_duration_seconds", "How long calls took, all attempts and waits included.", "channel", "method")
-	m.attemptSeconds = histogram("steady_attempt_duration_seconds", "How long attempts took.", "channel", "method")
+	m.callSeconds = prometheus.NewDesc("steady_call_duration_seconds", "How long calls took, all attempts and waits included.", []string{"channel", "method"}, nil)
+	m.attemptSeconds = prometheus.NewDesc("steady_attempt_duration_seconds", "How long attempts took.", []string{"channel", "method"}, nil)
 	m.waitSeconds = histogram("steady_retry_backoff_seconds", "How long calls waited before another attempt.", "channel", "method")
 	m.state = prometheus.NewDesc("steady_breaker_state", "1 for the state a circuit breaker is in.", []string{"channel", "rule", "method", "state"}, nil)
 	m.ratio = prometheus.NewDesc("steady_breaker_failure_ratio", "Share of failures within the breaker's window.", []string{"channel", "rule", "method"}, nil)
@@ -122,7 +135,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, v := range m.vectors {
 		v.Describe(ch)
 	}
-	ch <- m.state
-	ch <- m.ratio
-	ch <- m.budget
+	for _, d := range []*prometheus.Desc{m.calls, m.attempts, m.callSeconds, m.attemptSeconds, m.state, m.ratio, m.budget} {
+		ch <- d
+	}
 }

@@ -55,6 +55,9 @@ func (t *try) refuse(gate string, err error, after time.Duration) bool {
 // conclude tells breaker, gates and memory how the attempt ended.
 func (t *try) conclude(v Verdict, e ending, err error, at time.Time) {
 	c := t.c
+	if t.wouldRefuse {
+		v = VerdictNothing // were the rule enforced, the attempt would not have been made
+	}
 	source := ""
 	if v == VerdictFailure || v == VerdictSuspect {
 		if source = t.att.Picked(); !e.would {

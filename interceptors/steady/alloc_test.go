@@ -4,6 +4,7 @@ package steady_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ func TestAllocations(t *testing.T) {
 	tight, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	in, out := new(req), new(reply)
+	generated := []grpc.CallOption{grpc.StaticMethod()} // as generated code passes
 	for _, tt := range []struct {
 		name  string
 		rules []steady.Rule
@@ -47,7 +49,7 @@ func TestAllocations(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newClient(t, always(answer{}), tt.rules, tt.opts...)
 			run := func() {
-				if err := c.unary(tt.ctx, get, in, out, nil, succeed); err != nil {
+				if err := c.unary(tt.ctx, get, in, out, nil, succeed, generated...); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -61,10 +63,23 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
+// likeGRPC uses a context as gRPC does: it reads the deadline for the header, derives a context that it can cancel,
+// and waits for its end.
+func likeGRPC(ctx context.Context, _ string, _, _ any, _ *grpc.ClientConn, _ ...grpc.CallOption) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ctx.Deadline()
+	select {
+	case <-ctx.Done():
+	default:
+	}
+	return ctx.Err()
+}
+
 func BenchmarkUnary(b *testing.B) {
 	tight, cancel := context.WithTimeout(b.Context(), time.Hour)
 	defer cancel()
-	for _, bb := range []struct {
+	for _, bb := range []struct { // those named grpc end in likeGRPC, the others in nothing
 		name  string
 		rules []steady.Rule
 		ctx   context.Context
@@ -75,6 +90,7 @@ func BenchmarkUnary(b *testing.B) {
 		{"breaker", []steady.Rule{{Methods: []string{""}, Breaker: &breaker.Config{}}}, b.Context(), nil},
 		{"full", fullRule, b.Context(), nil},
 		{"full-tight", fullRule, tight, nil},
+		{"full-grpc", fullRule, b.Context(), nil},
 		{"full-tight-prom", fullRule, tight, []steady.Option{steady.WithObserver(prom.New())}},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
@@ -83,11 +99,15 @@ func BenchmarkUnary(b *testing.B) {
 				b.Fatal(err)
 			}
 			unary, _ := out.Interceptors()
+			invoke := succeed
+			if strings.HasSuffix(bb.name, "-grpc") {
+				invoke = likeGRPC
+			}
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				in, reply := new(req), new(reply)
 				for pb.Next() {
-					if err := unary(bb.ctx, get, in, reply, nil, succeed); err != nil {
+					if err := unary(bb.ctx, get, in, reply, nil, invoke); err != nil {
 						b.Fatal(err)
 					}
 				}

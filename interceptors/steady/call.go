@@ -67,11 +67,29 @@ func (b *binding) unary(ctx context.Context, name string, req, reply any, cc *gr
 	if m.rule.mode == ModeOff || ch.idle(m, opts) {
 		return invoke(ctx, name, req, reply, cc, opts...)
 	}
+	if m.plain && !special(opts, true) {
+		return ch.quick(ctx, m, name, req, reply, cc, invoke, opts)
+	}
+	c := ch.newCall(ctx, m, name, req, reply, cc, invoke, opts, ch.now())
+	c.begin(opts)
+	return c.done(c.run())
+}
+
+// calls holds calls that are over. They are empty: no context, timer or channel outlives its call.
+var calls = sync.Pool{New: func() any { return new(call) }}
+
+// newCall makes a unary call.
+func (ch *channel) newCall(ctx context.Context, m *method, name string, req, reply any, cc *grpc.ClientConn,
+	invoke grpc.UnaryInvoker, opts []grpc.CallOption, start time.Time,
+) *call {
 	c := calls.Get().(*call)
 	c.ch, c.m, c.rule, c.name, c.ctx, c.cc = ch, m, m.rule, name, ctx, cc
-	c.invoke, c.req, c.reply, c.opts, c.start = invoke, req, reply, opts, ch.now()
-	c.begin(opts)
-	err := c.run()
+	c.invoke, c.req, c.reply, c.opts, c.start = invoke, req, reply, opts, start
+	return c
+}
+
+// done gives a call back that has ended with err, and returns err.
+func (c *call) done(err error) error {
 	if c.rule.mode == ModeEnforce { // a would-have cut may still be looking at it otherwise
 		*c = call{}
 		calls.Put(c)
@@ -79,21 +97,21 @@ func (b *binding) unary(ctx context.Context, name string, req, reply any, cc *gr
 	return err
 }
 
-// calls holds calls that are over. They are empty: no context, timer or channel outlives its call.
-var calls = sync.Pool{New: func() any { return new(call) }}
-
 // idle reports whether there is nothing to do for a call but to make it.
 func (ch *channel) idle(m *method, opts []grpc.CallOption) bool {
-	o := ch.out
-	if m.rule.Name != noRule || len(o.observers) > 0 || len(o.gates) > 0 || o.faults != nil || o.classifier != nil ||
-		m.answer != nil || m.success != nil {
-		return false
-	}
-	return !slices.ContainsFunc(opts, ours)
+	return m.idle && !slices.ContainsFunc(opts, ours)
 }
 
-// begin reads the options, settles the deadline and starts the sequence of attempts.
+// begin reads the options, settles the deadline, starts the sequence of attempts and counts the call.
 func (c *call) begin(opts []grpc.CallOption) {
+	c.terms(opts)
+	if c.retries() {
+		c.ch.budget.Deposit(c.start)
+	}
+}
+
+// terms is begin without counting the call.
+func (c *call) terms(opts []grpc.CallOption) {
 	own := c.rule.mode == ModeEnforce || c.stream
 	if special(opts, own) {
 		c.asked = new(asked)
@@ -102,7 +120,6 @@ func (c *call) begin(opts []grpc.CallOption) {
 	}
 	c.deadline, c.origin, c.derive = c.rule.budget(c.ctx, c.start, c.asked.within(), c.stream)
 	if c.retries() {
-		c.ch.budget.Deposit(c.start)
 		cfg := c.rule.Retry
 		if cfg == nil {
 			cfg = &defaultRetry
@@ -174,13 +191,19 @@ func (c *call) run() error {
 	}
 	t := &c.first
 	t.prepare(c.ctx, c, 1, c.start)
+	t.run()
+	return c.rest(t)
+}
+
+// rest makes what attempts must follow one that has ended, and ends the call.
+func (c *call) rest(t *try) error {
 	for {
-		t.run()
 		next, last, err := c.after(t)
 		if next == nil {
 			return c.end(last, err)
 		}
 		t = next
+		t.run()
 	}
 }
 

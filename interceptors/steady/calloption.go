@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 )
 
 // Timeout gives one call this long in all, in place of the rule's deadline; the caller's own deadline stays
@@ -169,7 +170,8 @@ func (t *try) own(opts []grpc.CallOption) []grpc.CallOption {
 	opts = append(opts, c.opts...)
 	opts = append(opts, grpc.Trailer(&t.trailer), grpc.Peer(&t.peer))
 	if c.asked != nil && len(c.asked.header) > 0 {
-		opts = append(opts, grpc.Header(&t.header))
+		t.header = new(metadata.MD)
+		opts = append(opts, grpc.Header(t.header))
 	}
 	return opts
 }

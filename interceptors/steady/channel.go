@@ -17,12 +17,14 @@ import (
 // channel is the state of one connection: what a rule set has learned there.
 type channel struct {
 	out    *Outbound
+	of     *binding // nil in tests alone
 	cc     *grpc.ClientConn
 	name   string
 	epoch  time.Time // when the channel began; see now
 	budget *retry.Budget
 	seen   sightings
-	replay atomic.Int64 // bytes that streams keep, to send them again
+	link   atomic.Pointer[link] // to its resolver, once that is known
+	replay atomic.Int64         // bytes that streams keep, to send them again
 
 	view   atomic.Pointer[view] // methods under the rules in force
 	memory sync.Map             // method -> *memory; outlives the rules
@@ -39,8 +41,22 @@ func (ch *channel) now() time.Time { return ch.epoch.Add(time.Since(ch.epoch)) }
 // view is what a channel makes of one table: each method with its rule and state, found by one look-up.
 type view struct {
 	table    *table
-	methods  sync.Map // full method -> *method
-	overflow sync.Map // *compiled -> *method, for strays beyond the limit
+	near     [nearSlots]atomic.Pointer[method] // some of methods, found by a glance at the name
+	methods  sync.Map                          // full method -> *method
+	overflow sync.Map                          // *compiled -> *method, for strays beyond the limit
+}
+
+// nearSlots is how many methods of a view can be found without hashing their whole name. Each slot is filled once,
+// so that two methods of one slot do not drive each other out; the other one is found in the map.
+const nearSlots = 128
+
+// nearSlot returns the slot of a method. It looks at those bytes in which the methods of a service differ most.
+func nearSlot(name string) uint {
+	n := uint(len(name))
+	if n < 4 {
+		return 0
+	}
+	return (uint(name[n-1]) + uint(name[n-2])*3 + uint(name[n-4])*5 + n*7) % nearSlots
 }
 
 // maxStrays bounds how many methods, known neither from rules nor from descriptors, get state of their own in
@@ -56,6 +72,8 @@ type method struct {
 	repeats bool // its descriptor allows retries
 	answer  answerFunc
 	success successFunc
+	idle    bool // there is nothing to do for a call without options of ours
+	plain   bool // a call without options for the driver may go the quick way: the rule asks for nothing that is not done there
 }
 
 // memory is what is learned of a method whatever the rule.
@@ -75,13 +93,21 @@ type breakerState struct {
 // method returns the state of a method under the rules in force.
 func (ch *channel) method(name string, stream bool) *method {
 	v := ch.view.Load()
-	if v == nil || v.table != ch.out.table.Load() {
+	if v == nil || v.table != ch.rules() {
 		v = ch.renew()
+	}
+	near := &v.near[nearSlot(name)]
+	if m := near.Load(); m != nil && m.about.Method == name {
+		return m
 	}
 	if m, ok := v.methods.Load(name); ok {
 		return m.(*method)
 	}
-	return ch.resolve(v, name, stream)
+	m := ch.resolve(v, name, stream)
+	if m.about.Method == name { // not one that strays share
+		near.CompareAndSwap(nil, m)
+	}
+	return m
 }
 
 // renew makes the view of the newest table and hands the breakers their new thresholds. Breakers whose rule is
@@ -89,9 +115,12 @@ func (ch *channel) method(name string, stream bool) *method {
 func (ch *channel) renew() *view {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	t := ch.out.table.Load() // under the lock, so that nobody goes back to an older one
+	t := ch.rules() // under the lock, so that nobody goes back to an older one
 	if v := ch.view.Load(); v != nil && v.table == t {
 		return v
+	}
+	if err := ch.budget.Update(t.budget); err != nil {
+		panic("steady: the budget was checked with its rules: " + err.Error())
 	}
 	for key, b := range ch.breakers {
 		c := t.byName[b.rule]
@@ -126,6 +155,7 @@ func (ch *channel) resolve(v *view, name string, stream bool) *method {
 	m.repeats = repeatable(descriptor)
 	m.answer = ch.out.fallbacks[name]
 	m.success = ch.out.successes[name]
+	m.idle = m.idle && m.answer == nil && m.success == nil
 	found, _ := v.methods.LoadOrStore(name, m)
 	return found.(*method)
 }
@@ -150,6 +180,10 @@ func (ch *channel) admitStray(name string) bool {
 // build makes the state of a method; "" is for the methods that share one.
 func (ch *channel) build(rule *compiled, name string, stream bool) *method {
 	m := &method{rule: rule, about: About{Channel: ch.name, Method: name, Rule: rule.Name, Stream: stream, Memo: new(Memo)}}
+	o := ch.out
+	bare := len(o.gates) == 0 && o.faults == nil && o.classifier == nil
+	m.idle = bare && rule.Name == noRule && !o.observers.on()
+	m.plain = bare && rule.mode == ModeEnforce && (!rule.deadline || rule.Deadline.Feasibility != deadline.FeasibilityAll)
 	mem, ok := ch.memory.Load(name)
 	if !ok {
 		mem, _ = ch.memory.LoadOrStore(name, new(memory))

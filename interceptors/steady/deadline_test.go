@@ -9,7 +9,9 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
+	"github.com/grpcsteady/steady/interceptors/breaker"
 	"github.com/grpcsteady/steady/interceptors/deadline"
 	"github.com/grpcsteady/steady/interceptors/retry"
 	"github.com/grpcsteady/steady/interceptors/steady"
@@ -146,6 +148,35 @@ func TestFeasibilityOfFirstAttempts(t *testing.T) {
 		defer cancel()
 		if _, err := c.call(ctx, get); errors.Is(err, deadline.ErrExhausted) {
 			t.Error("refused by an estimate that is older than 30 s")
+		}
+	})
+}
+
+// TestOnlySuccessesTeachHowLongAMethodTakes: a service that fails fast would otherwise make every deadline look long
+// enough to blame the server.
+func TestOnlySuccessesTeachHowLongAMethodTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := new(recorder)
+		s := always(answer{from: "a", after: 100 * time.Millisecond})
+		rules := breakerRule(breaker.Config{ConsecutiveFailures: -1, FailureRatio: -1})
+		c := newClient(t, s, rules, steady.WithObserver(rec))
+		for range 30 {
+			if _, err := c.call(t.Context(), get); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, err := range []error{unavailable("x"), status.Error(codes.NotFound, "x")} {
+			s.become(func(int) answer { return answer{from: "a", after: time.Millisecond, err: err} })
+			for range 100 {
+				_, _ = c.call(t.Context(), get)
+			}
+		}
+		s.become(func(int) answer { return answer{from: "a", after: time.Hour} })
+		_, err := c.call(within(t, 50*time.Millisecond), get)
+		wantCode(t, err, codes.DeadlineExceeded)
+		all := of[steady.AttemptEnded](rec)
+		if v := all[len(all)-1].Verdict; v != steady.VerdictNothing {
+			t.Errorf("half of what the method takes is a %v of the server", v)
 		}
 	})
 }

@@ -11,6 +11,11 @@
 //	}})
 //	conn, err := grpc.NewClient(target, out.DialOptions(grpc.WithTransportCredentials(creds))...)
 //
+// # Documents
+//
+// Rules, balancing policies and settings for connections can stand in one file, which [Load] reads and
+// [Outbound.Watch] follows while calls are under way.
+//
 // # Order
 //
 // fallback (in the caller's own context) -> deadline -> retry -> for each attempt: breaker -> the user's

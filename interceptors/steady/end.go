@@ -97,8 +97,12 @@ func (c *call) handOver(t *try) {
 	if t == nil || t.gate != "" {
 		return
 	}
+	var header metadata.MD
+	if t.header != nil { // a fault may have struck before gRPC was asked
+		header = *t.header
+	}
 	for _, o := range c.asked.header {
-		*o.HeaderAddr = t.header
+		*o.HeaderAddr = header
 	}
 	for _, o := range c.asked.trailer {
 		*o.TrailerAddr = t.trailer
@@ -164,7 +168,7 @@ func (c *call) wrap(err error) error {
 // report tells the story of the call.
 func (c *call) report(err error, fellBack bool) Report {
 	r := Report{
-		Channel: c.ch.name, Method: c.name, Rule: c.rule.Name, Code: codeOf(err), Duration: time.Since(c.start),
+		Channel: c.ch.name, Method: c.name, Rule: c.rule.Name, Where: c.rule.where, Code: codeOf(err), Duration: time.Since(c.start),
 		Stop: c.stop, Detail: c.detail, FellBack: fellBack,
 	}
 	if c.story != nil {

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/grpcsteady/steady/balancer/attempt"
 	"github.com/grpcsteady/steady/interceptors/breaker"
 	"github.com/grpcsteady/steady/interceptors/deadline"
 	"github.com/grpcsteady/steady/interceptors/retry"
@@ -27,7 +28,7 @@ func (f ObserverFunc) Observe(e Event) { f(e) }
 
 // Event is one of the event types of this package, always as a pointer: [*AttemptEnded], [*CallEnded],
 // [*Refused], [*Retried], [*RetryLimited], [*BreakerChanged], [*DeadlineCut], [*FellBack],
-// [*FaultInjected], [*Reloaded]. An observer switches over the types it knows and ignores the rest, so a
+// [*FaultInjected], [*EndpointChanged], [*Reloaded], [*Ignored]. An observer switches over the types it knows and ignores the rest, so a
 // new type breaks nobody.
 //
 // Times in events are read from the monotonic clock of their channel: right to the nanosecond for comparing
@@ -130,8 +131,8 @@ type BreakerChanged struct {
 type DeadlineCut struct {
 	About
 	Number    int             // of the attempt that was cut
-	Attempt   bool            // by the timeout of the attempt; otherwise by the deadline of the call
-	Origin    deadline.Origin // where the call's deadline came from
+	Attempt   bool            // by a timeout of the attempt; otherwise by the deadline of the call
+	Origin    deadline.Origin // where the call's deadline came from, or which of a stream's times ran out
 	Limit     time.Duration   // how long it was allowed to take
 	At        time.Time
 	WouldHave bool // the rule only observes: it goes on
@@ -157,21 +158,40 @@ type FaultInjected struct {
 
 // Reloaded tells that rules were exchanged, or that new ones were refused and the old stay in force.
 type Reloaded struct {
-	Rules int   // number of rules in force
-	Mode  Mode  // of the outbound
-	Err   error // why the new ones were refused; nil: they are in force
+	Channel string // whose resolver pushed or withdrew a document; "": it is about all channels
+	Source  string // name of the document that the rules stand in, or of the one refused; "": rules in Go
+	Rules   int    // number of rules in force
+	Mode    Mode   // of them all
+	Err     error  // why the new ones were refused; nil: they are in force
 }
 
-func (*AttemptEnded) event()   {}
-func (*CallEnded) event()      {}
-func (*Refused) event()        {}
-func (*Retried) event()        {}
-func (*RetryLimited) event()   {}
-func (*BreakerChanged) event() {}
-func (*DeadlineCut) event()    {}
-func (*FellBack) event()       {}
-func (*FaultInjected) event()  {}
-func (*Reloaded) event()       {}
+// EndpointChanged tells that a balancing policy of ours took an endpoint out, or let it back in.
+type EndpointChanged struct {
+	Channel string
+	attempt.EndpointChange
+	WouldHave bool // the policy only observes: nothing was done
+}
+
+// Ignored tells, once for each channel, that something in a document has no effect there, and why.
+type Ignored struct {
+	Channel string
+	Source  string // name of the document
+	Key     string // loadBalancingConfig, channel
+	Reason  string // why, and what to do about it
+}
+
+func (*AttemptEnded) event()    {}
+func (*CallEnded) event()       {}
+func (*Refused) event()         {}
+func (*Retried) event()         {}
+func (*RetryLimited) event()    {}
+func (*BreakerChanged) event()  {}
+func (*DeadlineCut) event()     {}
+func (*FellBack) event()        {}
+func (*FaultInjected) event()   {}
+func (*EndpointChanged) event() {}
+func (*Reloaded) event()        {}
+func (*Ignored) event()         {}
 
 // observers is a list of observers; an empty one costs a comparison, and no event is built for it.
 type observers []Observer

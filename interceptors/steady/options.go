@@ -27,6 +27,7 @@ type settings struct {
 	fallbacks  map[string]answerFunc
 	successes  map[string]successFunc
 	random     func() float64
+	pushed     bool // documents that resolvers push are followed
 	trust      TrustInbound
 
 	side map[string]bool // options given that are for one side only; true: for an Outbound
@@ -83,7 +84,7 @@ func WithObserver(o Observer) Option {
 func WithFaults(i *fault.Injector) Option { return func(s *settings) { s.faults = i } }
 
 // WithRetryBudget sets the budget that every channel gets for its retries. Default: the zero config, so
-// 20 % of the calls of the last 10 s and at least 1 a second.
+// 20 % of the calls of the last 10 s and at least 1 a second. What a document says of its own counts more.
 func WithRetryBudget(cfg retry.BudgetConfig) Option {
 	return func(s *settings) {
 		s.side["WithRetryBudget"] = true
@@ -91,6 +92,20 @@ func WithRetryBudget(cfg retry.BudgetConfig) Option {
 			s.errs = append(s.errs, fmt.Errorf("WithRetryBudget: %w", err))
 		}
 		s.budget = cfg
+	}
+}
+
+// FollowPushed lets the service config that a channel's resolver pushes (from DNS TXT records, say) be the rules
+// of that channel, above those of [Load] or [NewOutbound], as long as it is there: as a whole, nothing is merged.
+// It is read leniently, as gRPC demands; one that cannot be read leaves the rules as they are, and [Reloaded]
+// tells of each. It works where the resolver's builder is decorated, see [Outbound.DialOptions]. gRPC itself
+// then gets the balancing policies and what else it does of a pushed document, but no timeouts and retries.
+// Default: a pushed service config is gRPC's alone. Its timeout then cuts each attempt, and its retries are not
+// made.
+func FollowPushed() Option {
+	return func(s *settings) {
+		s.side["FollowPushed"] = true
+		s.pushed = true
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	echov1 "github.com/grpcsteady/steady/proto/steady/echo/v1"
 
 	"github.com/grpcsteady/steady/interceptors/breaker"
+	"github.com/grpcsteady/steady/interceptors/deadline"
 	"github.com/grpcsteady/steady/interceptors/steady"
 )
 
@@ -139,3 +140,47 @@ func TestOptionErrors(t *testing.T) {
 type gateFunc func(context.Context) (func(error), error)
 
 func (f gateFunc) Admit(ctx context.Context) (func(error), error) { return f(ctx) }
+
+// TestTimeoutStandsAboveTheRule: the call's own wish replaces default and cap; the caller's deadline and the
+// reserve of a hop still hold.
+func TestTimeoutStandsAboveTheRule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := always(answer{from: "a"})
+		c := newClient(t, s, []steady.Rule{{Methods: []string{""}, Deadline: &deadline.Config{Default: time.Second, Max: 2 * time.Second}}})
+		in, err := steady.NewInbound(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, _ := in.Interceptors()
+		for i, tt := range []struct {
+			asked, caller, want time.Duration
+			hop                 bool
+		}{
+			{0, 0, time.Second, false},
+			{5 * time.Second, 0, 5 * time.Second, false},
+			{300 * time.Millisecond, 0, 300 * time.Millisecond, false},
+			{5 * time.Second, 3 * time.Second, 3 * time.Second, false},
+			{0, 3 * time.Second, 2 * time.Second, false},
+			{-time.Second, 0, time.Second, false}, // nothing asked
+			{5 * time.Second, 4 * time.Second, 3800 * time.Millisecond, true},
+		} {
+			ctx, cancel := t.Context(), context.CancelFunc(func() {})
+			if tt.caller > 0 {
+				ctx, cancel = context.WithTimeout(ctx, tt.caller)
+			}
+			call := func(ctx context.Context, _ any) (any, error) { return c.call(ctx, get, steady.Timeout(tt.asked)) }
+			if tt.hop {
+				_, err = server(ctx, &req{}, &grpc.UnaryServerInfo{FullMethod: get}, call)
+			} else {
+				_, err = call(ctx, nil)
+			}
+			cancel()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.attempts()[i].deadline; got != tt.want {
+				t.Errorf("asked %v, caller %v, in a server call %v: %v, want %v", tt.asked, tt.caller, tt.hop, got, tt.want)
+			}
+		}
+	})
+}

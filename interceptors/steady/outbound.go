@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/grpcsteady/steady/interceptors/retry"
+	"github.com/grpcsteady/steady/proto/document"
+	"github.com/grpcsteady/steady/resolver/follow"
 )
 
 // Outbound holds the rules for the calls that leave a process. Every use of [Outbound.DialOptions] or
@@ -19,9 +21,16 @@ import (
 type Outbound struct {
 	*settings
 	table atomic.Pointer[table]
+	hub   follow.Hub    // gives channels the document's balancing policies
+	marks atomic.Uint32 // given to links so far
+	path  string        // of the file that Load read; "": none
 
 	mu       sync.Mutex // guards what follows, and orders updates
-	rules    []Rule
+	inForce  ruleset
+	wanted   Mode                    // of the outbound, beside the document's
+	doc      *document.Document      // nil: the rules are in Go
+	config   string                  // doc's service config
+	bindings []weak.Pointer[binding] // to push documents; a binding lives as long as its options
 	channels []weak.Pointer[channel] // for Snapshot; a channel lives as long as its connection
 }
 
@@ -29,13 +38,29 @@ type Outbound struct {
 // left alone, but for gates, observers and call options. The error names each rule, field, value and what
 // is allowed.
 func NewOutbound(rules []Rule, opts ...Option) (*Outbound, error) {
-	o := &Outbound{settings: newSettings(opts)}
-	if err := o.check(true); err != nil {
-		return nil, fmt.Errorf("steady: %w", err)
+	o, err := newOutbound(opts)
+	if err != nil {
+		return nil, err
 	}
 	if err := o.Update(rules); err != nil {
 		return nil, err
 	}
+	o.attach()
+	return o, nil
+}
+
+// newOutbound returns an outbound that has no rules yet.
+func newOutbound(opts []Option) (*Outbound, error) {
+	o := &Outbound{settings: newSettings(opts)}
+	if err := o.check(true); err != nil {
+		return nil, fmt.Errorf("steady: %w", err)
+	}
+	o.wanted = o.mode
+	return o, nil
+}
+
+// attach gives the snapshot function to observers that want it.
+func (o *Outbound) attach() {
 	for _, x := range o.observers {
 		if a, ok := x.(interface {
 			Attach(snapshot func() Snapshot)
@@ -43,60 +68,80 @@ func NewOutbound(rules []Rule, opts ...Option) (*Outbound, error) {
 			a.Attach(o.Snapshot)
 		}
 	}
-	return o, nil
 }
 
 // Update exchanges the rules while calls are under way: calls in flight end under the rule they began with.
 // A rule keeps its breakers and their memory if it keeps its name; thresholds apply from the next result
-// on. With an error nothing has changed, and [Reloaded] tells observers of it.
+// on. With an error nothing has changed, and [Reloaded] tells observers of it. It is an error if the rules are
+// from a document, which stands above rules in Go: see [Outbound.UpdateDocument].
 func (o *Outbound) Update(rules []Rule) error {
 	o.mu.Lock()
-	mode := o.mode
-	if t := o.table.Load(); t != nil {
-		mode = t.mode
+	t := o.table.Load()
+	var err error
+	if o.doc != nil {
+		err = fmt.Errorf("steady: the rules are those of %s, which stand above rules in Go: change it, or UpdateDocument", o.doc.Name())
+	} else {
+		t, err = o.swap(ruleset{rules: rules}, o.wanted)
 	}
-	t, err := o.swap(rules, mode)
 	o.mu.Unlock()
-	o.announce(t, err)
+	o.announce(t, "", "", err)
 	return err
 }
 
 // SetMode changes the mode of the whole outbound: observe and off weaken every rule, enforce leaves each
-// rule its own.
+// rule, and each document, its own.
 func (o *Outbound) SetMode(m Mode) error {
 	o.mu.Lock()
-	t, err := o.swap(o.rules, m)
+	t, err := o.swap(o.inForce, m)
+	if err == nil {
+		for _, b := range o.bound() {
+			b.setMode(m)
+		}
+	}
 	o.mu.Unlock()
-	o.announce(t, err)
+	source := ""
+	if t != nil {
+		source = t.source
+	}
+	o.announce(t, "", source, err)
 	return err
 }
 
-// swap compiles rules and puts them in force; mu is held.
-func (o *Outbound) swap(rules []Rule, mode Mode) (*table, error) {
-	t, err := compile(rules, mode)
+// compile makes the table of a ruleset.
+func (o *Outbound) compile(s ruleset, mode Mode) (*table, error) {
+	if s.budget == nil {
+		s.budget = &o.budget
+	}
+	t, err := s.compile(mode)
 	if err != nil {
-		return o.table.Load(), fmt.Errorf("steady: %w", err)
+		return nil, fmt.Errorf("steady: %w", err)
 	}
-	o.rules = make([]Rule, len(rules))
-	for i, r := range rules {
-		o.rules[i] = r.withDefaults() // a copy: the caller may go on using what he gave
+	return t, nil
+}
+
+// swap compiles rules and puts them in force; mu is held.
+func (o *Outbound) swap(s ruleset, mode Mode) (*table, error) {
+	t, err := o.compile(s, mode)
+	if err != nil {
+		return o.table.Load(), err
 	}
+	rules := make([]Rule, len(s.rules))
+	for i, r := range s.rules {
+		rules[i] = r.withDefaults() // a copy: the caller may go on using what he gave
+	}
+	s.rules = rules
+	o.inForce, o.wanted = s, mode
 	o.table.Store(t)
 	return t, nil
 }
 
 // announce tells observers what came of an update, and what the rules cannot do.
-func (o *Outbound) announce(t *table, err error) {
-	if t == nil {
+func (o *Outbound) announce(t *table, channel, source string, err error) {
+	if t == nil || !o.observers.on() {
 		return
 	}
-	if o.observers.on() {
-		o.observers.tell(&Reloaded{Rules: len(t.rules), Mode: t.mode, Err: err})
-	}
+	o.observers.tell(&Reloaded{Channel: channel, Source: source, Rules: len(t.rules), Mode: t.mode, Err: err})
 	if err != nil {
-		return
-	}
-	if !o.observers.on() {
 		return
 	}
 	for _, c := range t.rules {
@@ -110,8 +155,8 @@ func (o *Outbound) announce(t *table, err error) {
 func (o *Outbound) Rules() []Rule {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	out := make([]Rule, len(o.rules))
-	for i, r := range o.rules {
+	out := make([]Rule, len(o.inForce.rules))
+	for i, r := range o.inForce.rules {
 		out[i] = r.withDefaults()
 	}
 	return out
@@ -121,29 +166,44 @@ func (o *Outbound) Rules() []Rule {
 // opts run outside: they see calls. Interceptors that the caller appends later run inside: they see
 // attempts. Stats handlers see attempts wherever they stand. gRPC's own retries are switched off; its
 // transparent retries stay, inside one attempt.
+//
+// The builders of resolvers for dns, passthrough and unix, and those that [Resolvers] names, are decorated: a
+// state without a service config gets that of the document in force, as a whole and above
+// grpc.WithDefaultServiceConfig, and gets it again when the document has changed. With other builders, and with
+// grpc.WithDisableServiceConfig, the document's balancing policies are those of the moment at which DialOptions
+// is called, below grpc.WithDefaultServiceConfig. The document's settings for connections are of that moment
+// too, and stand above the same in opts.
 func (o *Outbound) DialOptions(opts ...grpc.DialOption) []grpc.DialOption {
 	b := o.bind(opts)
-	return append(slices.Clip(opts),
+	o.mu.Lock()
+	b.made = dialSettingsOf(o.doc)
+	config := o.config
+	o.mu.Unlock()
+	out := make([]grpc.DialOption, 0, len(opts)+8)
+	if config != "" {
+		out = append(out, grpc.WithDefaultServiceConfig(config))
+	}
+	for _, opt := range opts {
+		if r, ok := opt.(resolversOption); ok {
+			opt = withResolvers(o.hub.Decorate(b.open, r.builders...)...)
+		}
+		out = append(out, opt)
+	}
+	out = append(out,
+		withResolvers(o.hub.Decorate(b.open, follow.Standard()...)...), // last: the first that fits is taken
 		grpc.WithChainUnaryInterceptor(b.unary),
 		grpc.WithChainStreamInterceptor(b.stream),
 		withoutRetry(),
 	)
+	return append(out, b.made.options()...)
 }
 
 // Interceptors returns the interceptors of one channel, for a chain of the caller's own. Add
-// grpc.WithDisableRetry, or gRPC may retry each of our attempts once more.
+// grpc.WithDisableRetry, or gRPC may retry each of our attempts once more. Of a document it follows the rules
+// alone: balancing policies and settings for connections want [Outbound.DialOptions].
 func (o *Outbound) Interceptors() (grpc.UnaryClientInterceptor, grpc.StreamClientInterceptor) {
 	b := o.bind(nil)
 	return b.unary, b.stream
-}
-
-// ChannelName names a channel in events, metrics and snapshots. It is for [Outbound.DialOptions]; elsewhere
-// it does nothing. Default: the target of the connection.
-func ChannelName(name string) grpc.DialOption { return nameOption{name: name} }
-
-type nameOption struct {
-	grpc.EmptyDialOption
-	name string
 }
 
 // bind makes the binding of one use of DialOptions or Interceptors.
@@ -154,7 +214,24 @@ func (o *Outbound) bind(opts []grpc.DialOption) *binding {
 			b.name = n.name
 		}
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.bound() // so that the list stays short
+	o.bindings = append(o.bindings, weak.Make(b))
 	return b
+}
+
+// bound returns the bindings that are still in use; mu is held.
+func (o *Outbound) bound() []*binding {
+	var living []*binding
+	o.bindings = slices.DeleteFunc(o.bindings, func(w weak.Pointer[binding]) bool {
+		b := w.Value()
+		if b != nil {
+			living = append(living, b)
+		}
+		return b == nil
+	})
+	return living
 }
 
 // binding finds the channel of a call. Usually there is one; options that were reused for a second
@@ -162,10 +239,30 @@ func (o *Outbound) bind(opts []grpc.DialOption) *binding {
 type binding struct {
 	out   *Outbound
 	name  string
+	made  dialSettings // what the document said when it was made
 	first atomic.Pointer[channel]
 
-	mu     sync.Mutex // guards others
+	pushed atomic.Int32 // links with a pushed document in force
+
+	mu     sync.Mutex // guards what follows; Outbound.mu comes before it
 	others map[*grpc.ClientConn]*channel
+	links  []*link // in the order in which their connections came up
+}
+
+// setMode changes the mode of pushed documents in force; Outbound.mu is held.
+func (b *binding) setMode(m Mode) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, l := range b.links {
+		if l.table.Load() == nil {
+			continue
+		}
+		t, err := b.out.compile(l.pushed, m)
+		if err != nil {
+			panic("steady: the pushed rules were checked before: " + err.Error())
+		}
+		l.table.Store(t)
+	}
 }
 
 // channel returns the channel of a connection.
@@ -177,33 +274,44 @@ func (b *binding) channel(cc *grpc.ClientConn) *channel {
 }
 
 func (b *binding) find(cc *grpc.ClientConn) *channel {
+	ch, fresh := b.look(cc)
+	if fresh { // not under b.mu, which comes after Outbound.mu
+		b.out.remember(ch)
+	}
+	return ch
+}
+
+// look returns the channel of a connection, and whether it was made just now.
+func (b *binding) look(cc *grpc.ClientConn) (ch *channel, fresh bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	first := b.first.Load()
 	if first != nil && first.cc == cc {
-		return first
+		return first, false
 	}
 	if ch, ok := b.others[cc]; ok {
-		return ch
+		return ch, false
 	}
+	b.settle() // before channels are forgotten whose links would be nobody's
 	for other := range b.others {
 		if closed(other) {
 			delete(b.others, other)
 		}
 	}
-	ch := b.out.newChannel(b.name, cc)
+	ch = b.out.newChannel(b.name, cc)
+	ch.of = b
 	if first == nil || closed(first.cc) {
 		b.first.Store(ch)
-		return ch
+		return ch, true
 	}
 	if b.others == nil {
 		b.others = make(map[*grpc.ClientConn]*channel)
 	}
 	b.others[cc] = ch
-	return ch
+	return ch, true
 }
 
-// newChannel makes the channel of a connection and remembers it as long as the connection lives.
+// newChannel makes the channel of a connection.
 func (o *Outbound) newChannel(name string, cc *grpc.ClientConn) *channel {
 	if name == "" && cc != nil {
 		name = cc.Target()
@@ -212,11 +320,14 @@ func (o *Outbound) newChannel(name string, cc *grpc.ClientConn) *channel {
 	if err != nil {
 		panic("steady: the budget was checked by NewOutbound: " + err.Error())
 	}
-	ch := &channel{out: o, cc: cc, name: name, epoch: time.Now(), budget: budget, breakers: make(map[string]*breakerState)}
+	return &channel{out: o, cc: cc, name: name, epoch: time.Now(), budget: budget, breakers: make(map[string]*breakerState)}
+}
+
+// remember keeps a channel for Snapshot as long as its connection lives.
+func (o *Outbound) remember(ch *channel) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.channels = append(o.living(), weak.Make(ch))
-	return ch
 }
 
 // living returns the channels that are still in use; mu is held.

@@ -1,13 +1,16 @@
 package steady
 
 import (
+	"errors"
 	"io"
 	"reflect"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 )
 
 // What is kept for another attempt: of a stream, and of all streams of a channel together. A stream that would
@@ -74,36 +77,77 @@ func (s *stream) keepAndSend(m any) error {
 	}
 	msg, err := encode(s.codec, m)
 	if err != nil || s.kept.closed {
+		msg.data.Free()
 		l := s.settle()
-		_ = s.send(l)
-		return s.unsent(l, l.SendMsg(m)) // gRPC says what is wrong
+		_ = s.send(l, false)
+		return s.unsent(l, l.write(m)) // gRPC says what is wrong
 	}
 	if s.final.Load() != nil || !s.keep(msg) {
 		defer msg.data.Free()
 		l := s.settle()
-		if err := s.send(l); err != nil {
+		if err := s.send(l, false); err != nil {
 			return s.unsent(l, err)
 		}
 		return s.unsent(l, l.send(msg))
 	}
 	for {
 		l := s.leg.Load()
-		err := s.send(l)
+		err := s.send(l, true)
 		if err == nil {
 			return nil
 		}
 		if s.final.Load() != nil || err != io.EOF { //nolint:errorlint // gRPC's word for a broken stream is this very value
 			return s.unsent(l, err)
 		}
-		select {
-		case s.reading <- struct{}{}:
-		default: // whoever receives learns of it by himself
+		if !s.probeIfIdle(l) {
 			return nil
 		}
-		if s.final.Load() == nil && s.leg.Load() == l {
-			s.probe(l)
+	}
+}
+
+// probeIfIdle probes a leg unless somebody receives: he learns of its end by himself. turn is held.
+func (s *stream) probeIfIdle(l *leg) bool {
+	select {
+	case s.reading <- struct{}{}:
+	default:
+		return false
+	}
+	defer func() { <-s.reading }()
+	if s.final.Load() == nil && s.leg.Load() == l {
+		s.probe(l)
+	}
+	return true
+}
+
+// replay sends on the newest leg what was kept. It runs on a goroutine of its own, beside the application. A panic
+// of an interceptor below is for the application's goroutine, as it is when messages are sent for the first time.
+func (s *stream) replay() {
+	s.turn <- struct{}{}
+	defer s.yield()
+	l := s.leg.Load()
+	orderly := false
+	defer func() {
+		if orderly {
+			return
 		}
-		<-s.reading
+		l.broken = true
+		if p := recover(); p != nil {
+			l.thrown.Store(&thrown{p})
+		}
+		l.abort(status.Error(codes.Internal, "steady: an interceptor panicked when messages were sent again"))
+	}()
+	_ = s.send(l, false) // whoever receives learns of its end
+	orderly = true
+}
+
+// thrown is a panic on its way to the application.
+type thrown struct{ value any }
+
+// rethrow panics with what an interceptor threw on a goroutine of ours, after the end of the call was told.
+func (l *leg) rethrow() {
+	if p := l.thrown.Swap(nil); p != nil {
+		defer panic(p.value)
+		_ = l.over(l.cut.Load().err)
 	}
 }
 
@@ -113,11 +157,7 @@ func (s *stream) unsent(l *leg, err error) error {
 	case err == nil, !s.settleOn(l): // it is sent on the leg that has taken this one's place
 		return nil
 	case err != io.EOF: //nolint:errorlint // as above
-		select {
-		case <-l.finished: // and gRPC has ended the stream with it
-			l.ended()
-		default: // an interceptor below may go on
-		}
+		l.noticed()
 		return err
 	case s.desc.ClientStreams:
 		return err
@@ -142,20 +182,28 @@ func (s *stream) keep(m *message) bool {
 	return true
 }
 
-// send sends what was kept and not yet sent on a leg. It returns what the last message sent was answered with.
-// turn is held.
-func (s *stream) send(l *leg) (err error) {
+// send sends what was kept and not yet sent on a leg. With own, the last message is one that the application is
+// just sending, and its error is the application's. A leg that takes none of a message it was to be sent again is
+// ended: it must not get those that follow. turn is held.
+func (s *stream) send(l *leg, own bool) (err error) {
 	for !l.broken && l.sent < len(s.kept.messages) {
 		err = l.send(s.kept.messages[l.sent])
 		l.sent++
-		l.broken = err != nil
+		if err == nil {
+			continue
+		}
+		l.broken = true
+		if err != io.EOF && (!own || l.sent < len(s.kept.messages)) { //nolint:errorlint // gRPC's word for a broken stream is this very value
+			l.abort(err)
+			err = io.EOF
+		}
 	}
 	if l.broken && err == nil {
 		err = io.EOF
 	}
 	if s.kept.closed && !l.closed && !l.broken {
 		l.closed = true
-		_ = l.CloseSend() // it has no error to tell
+		_ = l.closeSend() // it has no error to tell
 	}
 	return err
 }
@@ -167,7 +215,7 @@ func (l *leg) send(m *message) error {
 	}
 	l.codec.current.Store(m)
 	defer l.codec.current.Store(nil)
-	return l.SendMsg(m.value)
+	return l.write(m.value)
 }
 
 // yield gives the turn back. If the stream is committed and everything has been sent, nothing is kept any more
@@ -198,9 +246,9 @@ func (s *stream) yield() {
 // replayCodec is the codec of one leg: it answers for a message that was encoded already with those bytes.
 type replayCodec struct {
 	encoding.CodecV2
-	name     string
-	current  atomic.Pointer[message] // being sent
-	answered atomic.Bool             // a message of the server was decoded
+	name    string
+	leg     *leg
+	current atomic.Pointer[message] // being sent
 }
 
 // Name is what the content type is made of.
@@ -216,10 +264,11 @@ func (c *replayCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return c.CodecV2.Marshal(v)
 }
 
-// Unmarshal notes that there was an answer: an attempt that fails after one is not repeated.
+// Unmarshal notes that there was an answer: an attempt that fails after one is not repeated. One that came too
+// late, when the leg's time was up or another one had taken its place, is not delivered.
 func (c *replayCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	if !c.answered.Load() {
-		c.answered.Store(true)
+	if state := &c.leg.state; state.Load() != legAnswered && !state.CompareAndSwap(legOpen, legAnswered) && state.Load() != legAnswered {
+		return errors.New("steady: the attempt was over")
 	}
 	return keepCodec{c.CodecV2}.Unmarshal(data, v)
 }

@@ -16,6 +16,7 @@ type Report struct {
 	Channel  string
 	Method   string     // full method
 	Rule     string     // name of the rule
+	Where    string     // where the rule stands, "orders.yaml:12"; "" if in no document
 	Code     codes.Code // as the caller gets it
 	Attempts []AttemptReport
 	Duration time.Duration
@@ -91,7 +92,10 @@ func (r *Report) String() string {
 			b.WriteString(" " + r.Detail)
 		}
 	}
-	if r.Rule != "" {
+	switch {
+	case r.Where != "":
+		b.WriteString("; rule " + r.Where)
+	case r.Rule != "":
 		b.WriteString("; rule " + r.Rule)
 	}
 	return b.String()

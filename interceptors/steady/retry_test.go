@@ -367,3 +367,30 @@ func TestRetryLimitedIsTold(t *testing.T) {
 		})
 	}
 }
+
+// TestDeadlineExceededOfAServer is retried as the end of an attempt that had a timeout of its own, which the server
+// saw a little earlier than we; without one it is the end of the call.
+func TestDeadlineExceededOfAServer(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		cfg  *deadline.Config
+		want int
+	}{
+		{"no deadline", nil, 1},
+		{"a deadline of the call", &deadline.Config{Default: time.Second}, 1},
+		{"a timeout of the attempt", &deadline.Config{Default: time.Second, AttemptTimeout: 100 * time.Millisecond}, 3},
+		{"a share for the attempt", &deadline.Config{Default: time.Second, AttemptShare: 0.3}, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := always(answer{err: status.Error(codes.DeadlineExceeded, "its own budget"), from: "a", after: 90 * time.Millisecond})
+				c := newClient(t, s, []steady.Rule{{Methods: []string{""}, Deadline: tt.cfg, Retry: &retry.Config{InitialBackoff: time.Millisecond}}}, wide)
+				_, err := c.call(t.Context(), get)
+				wantCode(t, err, codes.DeadlineExceeded)
+				if n := len(s.attempts()); n != tt.want {
+					t.Errorf("%d attempts, want %d", n, tt.want)
+				}
+			})
+		})
+	}
+}

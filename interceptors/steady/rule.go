@@ -70,8 +70,9 @@ type Rule struct {
 	// Mode is the mode of this rule. The outbound's own mode can only weaken it.
 	Mode Mode
 
-	// Deadline gives unary calls a deadline, caps long ones and keeps a reserve. Streams get only the
-	// reserve and what [Timeout] asks for.
+	// Deadline gives unary calls a deadline, caps long ones and keeps a reserve. Streams get the reserve, what
+	// [Timeout] asks for, and limits for their first message (30 s unless it says otherwise), for silences and
+	// for sends.
 	Deadline *deadline.Config
 
 	// Retry makes further attempts after a failed one. Which methods and codes may be retried is said by

@@ -31,11 +31,25 @@ func (l *slogObserver) Observe(e Event) {
 			slog.String("rule", e.Rule), slog.Int("methods", len(e.Methods)), slog.Bool("undescribed", e.Undescribed),
 			slog.String("remedy", "set idempotency_level in the proto, or RetryOn or Idempotent in a rule that names the method or service"))
 	case *Reloaded:
+		attrs := []slog.Attr{slog.Int("rules", e.Rules)}
+		if e.Source != "" {
+			attrs = append(attrs, slog.String("source", e.Source))
+		}
+		if e.Channel != "" {
+			attrs = append(attrs, slog.String("channel", e.Channel))
+		}
 		if e.Err != nil {
-			l.LogAttrs(ctx, slog.LevelError, "rules refused, the old ones stay in force", slog.Any("error", e.Err), slog.Int("rules", e.Rules))
+			l.LogAttrs(ctx, slog.LevelError, "rules refused, the old ones stay in force", append(attrs, slog.Any("error", e.Err))...)
 			return
 		}
-		l.LogAttrs(ctx, slog.LevelInfo, "rules in force", slog.Int("rules", e.Rules), slog.String("mode", e.Mode.String()))
+		l.LogAttrs(ctx, slog.LevelInfo, "rules in force", append(attrs, slog.String("mode", e.Mode.String()))...)
+	case *Ignored:
+		l.LogAttrs(ctx, slog.LevelWarn, "part of a document has no effect",
+			slog.String("channel", e.Channel), slog.String("source", e.Source), slog.String("key", e.Key), slog.String("reason", e.Reason))
+	case *EndpointChanged:
+		l.LogAttrs(ctx, slog.LevelWarn, "endpoint changed",
+			slog.String("channel", e.Channel), slog.String("endpoint", e.Endpoint), slog.Bool("out", e.Out),
+			slog.String("reason", e.Reason), slog.Duration("for", e.For), slog.Bool("would_have", e.WouldHave))
 	case *FaultInjected:
 		l.LogAttrs(ctx, slog.LevelWarn, "fault injected on purpose",
 			slog.String("fault", e.Fault), slog.String("channel", e.Channel), slog.String("method", e.Method), slog.Bool("server", e.Server))

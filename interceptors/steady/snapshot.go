@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/grpcsteady/steady/balancer/attempt"
 	"github.com/grpcsteady/steady/interceptors/breaker"
 	"github.com/grpcsteady/steady/interceptors/retry"
 )
@@ -30,9 +31,15 @@ type RuleSnapshot struct {
 type ChannelSnapshot struct {
 	Name     string
 	Target   string
+	Source   string         // name of the document in force there; "": rules in Go
+	Rules    []RuleSnapshot // in force there if its resolver pushed them; nil: those of the Outbound
 	Budget   retry.BudgetSnapshot
 	Breakers []BreakerSnapshot // by rule and method
 	Methods  []MethodSnapshot  // called under the rules in force, by name
+
+	// Endpoints are those of the channel, by name, if its resolver is decorated, see [Outbound.DialOptions], and
+	// its balancing policy one of ours.
+	Endpoints []attempt.EndpointSnapshot
 }
 
 // BreakerSnapshot is the state of a breaker.
@@ -56,11 +63,7 @@ type MethodSnapshot struct {
 func (o *Outbound) Snapshot() Snapshot {
 	t := o.table.Load()
 	s := Snapshot{Mode: t.mode, Faults: o.faults != nil && o.faults.Enabled()}
-	for _, c := range t.rules {
-		s.Rules = append(s.Rules, RuleSnapshot{
-			Name: c.Name, Methods: slices.Clone(c.Methods), Mode: c.mode, Limited: slices.Clone(c.limited), Undescribed: c.undescribed,
-		})
-	}
+	s.Rules = t.snapshot()
 	o.mu.Lock()
 	o.channels = o.living()
 	channels := make([]*channel, 0, len(o.channels))
@@ -78,12 +81,33 @@ func (o *Outbound) Snapshot() Snapshot {
 	return s
 }
 
+func (t *table) snapshot() []RuleSnapshot {
+	var rules []RuleSnapshot
+	for _, c := range t.rules {
+		rules = append(rules, RuleSnapshot{
+			Name: c.Name, Methods: slices.Clone(c.Methods), Mode: c.mode, Limited: slices.Clone(c.limited), Undescribed: c.undescribed,
+		})
+	}
+	return rules
+}
+
 func (ch *channel) snapshot(now time.Time) ChannelSnapshot {
-	s := ChannelSnapshot{Name: ch.name, Budget: ch.budget.Snapshot(now)}
+	v := ch.renew() // first: it is what hands the budget its newest config
+	s := ChannelSnapshot{Name: ch.name, Source: v.table.source, Budget: ch.budget.Snapshot(now)}
 	if ch.cc != nil {
 		s.Target = ch.cc.Target()
 	}
-	v := ch.renew()
+	if b := ch.of; b != nil {
+		b.mu.Lock()
+		l := b.guess(ch)
+		b.mu.Unlock()
+		if l != nil {
+			s.Endpoints = l.follow.Handle.Endpoints()
+		}
+		if v.table == ch.pushedTable() {
+			s.Rules = v.table.snapshot()
+		}
+	}
 	v.methods.Range(func(_, value any) bool {
 		m := value.(*method)
 		row := MethodSnapshot{Method: m.about.Method, Rule: m.about.Rule}

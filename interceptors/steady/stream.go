@@ -2,14 +2,13 @@ package steady
 
 import (
 	"context"
-	"io"
 	"sync/atomic"
-	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
-
-	"github.com/grpcsteady/steady/interceptors/breaker"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 )
 
 // stream is one stream under its rule: a call whose attempts are streams of gRPC's. Until it is committed, what
@@ -40,25 +39,6 @@ type stream struct {
 
 	done chan struct{} // closed when the call is over
 	err  error         // what it ended with; written before done is closed
-}
-
-// leg is one attempt of a stream that gRPC has opened.
-type leg struct {
-	grpc.ClientStream
-	s      *stream
-	try    *try
-	codec  *replayCodec // nil: nothing is kept
-	cancel context.CancelFunc
-
-	claimed  atomic.Bool   // somebody accounts for its end
-	opened   atomic.Bool   // its end is told through ended
-	finished chan struct{} // closed when gRPC has told its end
-	result   error         // which it was
-
-	// Guarded by turn.
-	sent   int // messages of those kept that were sent on it
-	closed bool
-	broken bool // it takes no more messages
 }
 
 // stream is the interceptor of a channel for streams.
@@ -141,6 +121,8 @@ func (s *stream) attempt(t *try) (l *leg) {
 		return nil
 	}
 	if t.err = s.open(opening); t.err != nil {
+		t.err, t.cut = opening.explain(t.err), opening.cut.Load()
+		opening.receive()
 		t.settle()
 		return nil
 	}
@@ -156,13 +138,20 @@ func (s *stream) open(l *leg) (err error) {
 			return err
 		}
 	}
-	opts := t.own(make([]grpc.CallOption, 0, len(c.opts)+5))
-	opts = append(opts, onFinish(l.finish))
+	opts := append(make([]grpc.CallOption, 0, len(c.opts)+5), c.opts...)
+	opts = append(opts, grpc.Trailer(&l.trailer), grpc.Peer(&l.peer), onFinish(l.finish))
+	if c.asked != nil && len(c.asked.header) > 0 {
+		t.header = new(metadata.MD)
+		opts = append(opts, grpc.Header(&l.header))
+	}
 	if s.keeps {
-		l.codec = &replayCodec{CodecV2: s.codec, name: s.name}
+		l.codec = &replayCodec{CodecV2: s.codec, name: s.name, leg: l}
 		opts = append(opts, grpc.ForceCodecV2(l.codec))
 	}
-	l.ClientStream, err = s.opener(t.wire, s.desc, c.cc, c.name, opts...)
+	l.ClientStream, err = s.opener(l.guard(), s.desc, c.cc, c.name, opts...)
+	if l.dog != nil {
+		l.dog.opened()
+	}
 	return err
 }
 
@@ -177,91 +166,52 @@ func (s *stream) start(l *leg) {
 	l.opened.Store(true)
 	select {
 	case <-l.finished:
-		l.ended()
+		l.ended(l.result)
 	default:
 	}
 	if s.keeps && l.try.att.Number > 1 {
-		go func() {
-			s.turn <- struct{}{}
-			_ = s.send(s.leg.Load()) // whoever receives learns of its end
-			s.yield()
-		}()
+		go s.replay()
 	}
 }
 
-// finish is told the end of a leg by gRPC, on whatever goroutine it ends.
-func (l *leg) finish(err error) {
-	l.result = err
-	close(l.finished)
-	if l.opened.Load() {
-		l.ended()
-	}
-}
-
-// ended accounts for the end of a leg that gRPC told of, unless a call of the application's is about to learn of
-// it and may make another attempt: gRPC ends a stream beside the application only when its context or its
-// connection ends.
-func (l *leg) ended() {
-	if l.s.final.Load() == l || l.try.wire.Err() != nil || canceled(l.result) {
-		if l.claimed.CompareAndSwap(false, true) {
-			_ = l.last(l.result)
-		}
-	}
-}
-
-// over accounts for the end of a leg that no other may follow, once. It returns when that is done, with what the
-// application gets.
-func (l *leg) over(err error) error {
-	s := l.s
-	if !l.claimed.CompareAndSwap(false, true) {
-		<-s.done
-		return s.err
-	}
-	return l.last(err)
-}
-
-// last accounts for the end of a leg and of the call. The caller has claimed it.
-func (l *leg) last(err error) error {
-	s := l.s
-	l.conclude(err, s.call.rule.mode == ModeEnforce)
-	_, last, err := s.call.after(l.try) // a committed attempt is the last
-	return s.end(l, last, err)
-}
-
-// conclude makes the account of the attempt.
-func (l *leg) conclude(err error, committed bool) {
-	t := l.try
-	if err == io.EOF { //nolint:errorlint // gRPC's word for success is this very value
-		err = nil
-	}
-	t.err, t.committed = err, committed || t.began.Load()
-	l.stop()
-	t.settle()
-}
-
-func (l *leg) stop() {
-	if l.cancel != nil {
-		l.cancel()
-	}
-}
-
-// end ends the call. Without a leg that could answer the application, none was opened at last.
+// end ends the call. Without a leg that could answer the application, none was opened at last. The stream is
+// committed first: what is told of the end may ask it for its trailer.
 func (s *stream) end(l *leg, last *try, err error) error {
 	defer close(s.done)
-	s.err = s.call.end(last, err)
 	if l == nil {
 		l = &leg{s: s, try: last, broken: true}
-		l.ClientStream = ended{s: s, ctx: s.call.ctx}
+		l.ClientStream = ended{s: s, ctx: s.call.ctx, trailer: last.trailer}
 		l.claimed.Store(true)
 		s.leg.Store(l)
 	}
 	s.commit(l)
+	s.err = err // if somebody below throws
+	s.err = s.call.end(last, err)
 	return s.err
+}
+
+// broke ends a call in whose account code of somebody else's panicked, or left the goroutine: nothing waits for
+// it any more, and it is told as far as it can be.
+func (s *stream) broke(l *leg) {
+	select {
+	case <-s.done:
+		return
+	default:
+	}
+	last := s.call.last
+	if last == nil {
+		last = l.try
+	}
+	err := last.err
+	if err == nil {
+		err = status.Error(codes.Internal, "steady: a panic ended the stream")
+	}
+	_ = s.end(l, last, err)
 }
 
 // again decides what follows a leg that failed before the stream was committed, and reports whether there is
 // another one now, or will be none.
-func (s *stream) again(l *leg, err error) bool {
+func (s *stream) again(l *leg, err error) (more bool) {
 	s.drive <- struct{}{}
 	defer func() { <-s.drive }()
 	if s.leg.Load() != l {
@@ -271,13 +221,22 @@ func (s *stream) again(l *leg, err error) bool {
 		_ = l.over(err)
 		return false
 	}
-	l.conclude(err, l.codec.answered.Load())
+	orderly := false
+	defer func() {
+		if !orderly {
+			s.broke(l)
+		}
+	}()
+	l.state.CompareAndSwap(legOpen, legOver) // it delivers nothing from now on, if it has not already
+	l.conclude(err, l.answered())
 	next, last, err := s.call.after(l.try)
 	if next == nil {
 		_ = s.end(l, last, err)
-		return false
+	} else {
+		more = s.advance(next)
 	}
-	return s.advance(next)
+	orderly = true
+	return more
 }
 
 // commit gives the stream of a leg to the application for good. drive is held, or the call is over.
@@ -313,17 +272,4 @@ func (s *stream) settleOn(l *leg) bool {
 		<-s.drive
 	}
 	return s.final.Load() == l
-}
-
-// firstMessage notes that a message has arrived: it decides a half-open probe, which must not hold its slot for
-// as long as a stream may live.
-func (l *leg) firstMessage() {
-	t := l.try
-	if !t.began.CompareAndSwap(false, true) {
-		return
-	}
-	if t.token.Probe() && t.counted.CompareAndSwap(false, true) {
-		now := time.Now()
-		t.token.End(now, breaker.Outcome{Result: breaker.Success, Duration: now.Sub(t.start)})
-	}
 }

@@ -4,7 +4,9 @@ package steady_test
 
 import (
 	"context"
+	"io"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -31,6 +33,7 @@ var streamRules = map[string][]steady.Rule{
 	"full": {{
 		Methods: []string{""}, Idempotent: true, Retry: &retry.Config{}, Breaker: &breaker.Config{}, Deadline: &deadline.Config{},
 	}},
+	"timed": {{Methods: []string{""}, Deadline: &deadline.Config{Idle: time.Minute, Send: time.Minute}}},
 }
 
 // openEndless opens a stream under the rules and plays its first message.
@@ -73,7 +76,7 @@ func TestStreamMessageAllocatesNothing(t *testing.T) {
 
 // BenchmarkStreamMessage is what a message costs on a stream that is committed, above gRPC's own.
 func BenchmarkStreamMessage(b *testing.B) {
-	for _, name := range []string{"none", "retry", "full"} {
+	for _, name := range []string{"none", "retry", "full", "timed"} {
 		m := new(req)
 		b.Run(name+"/send", func(b *testing.B) {
 			s := openEndless(b, name, m)
@@ -92,9 +95,14 @@ func BenchmarkStreamMessage(b *testing.B) {
 	}
 }
 
-// BenchmarkStreamOpen is what opening a stream costs, above gRPC's own.
+// over is a stream that has ended.
+type over struct{ endless }
+
+func (over) RecvMsg(any) error { return io.EOF }
+
+// BenchmarkStreamOpen is what opening a stream and reading its end costs, above gRPC's own.
 func BenchmarkStreamOpen(b *testing.B) {
-	for _, name := range []string{"none", "retry", "full"} {
+	for _, name := range []string{"none", "retry", "full", "timed"} {
 		b.Run(name, func(b *testing.B) {
 			out, err := steady.NewOutbound(streamRules[name])
 			if err != nil {
@@ -102,13 +110,17 @@ func BenchmarkStreamOpen(b *testing.B) {
 			}
 			_, intercept := out.Interceptors()
 			desc := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
-			inner := grpc.ClientStream(endless{b.Context()})
+			inner := grpc.ClientStream(over{endless{b.Context()}})
 			open := func(context.Context, *grpc.StreamDesc, *grpc.ClientConn, string, ...grpc.CallOption) (grpc.ClientStream, error) {
 				return inner, nil
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := intercept(b.Context(), desc, nil, list, open); err != nil {
+				s, err := intercept(b.Context(), desc, nil, list, open)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := s.RecvMsg(nil); err != io.EOF { //nolint:errorlint // bare, as gRPC promises
 					b.Fatal(err)
 				}
 			}

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	echov1 "github.com/grpcsteady/steady/proto/steady/echo/v1"
@@ -227,4 +228,31 @@ func (p picky) SendMsg(m any) error {
 		return status.Error(codes.InvalidArgument, "bad")
 	}
 	return p.ClientStream.SendMsg(m)
+}
+
+// TestFaultsAndTheHeaderOfTheCaller: an attempt that a fault has struck has received nothing.
+func TestFaultsAndTheHeaderOfTheCaller(t *testing.T) {
+	for _, kind := range []string{"unary", "server", "client", "bidi"} {
+		t.Run(kind, func(t *testing.T) {
+			steadytest.Run(t, func(t *testing.T) {
+				faults, err := fault.New(1, []fault.Rule{{Name: "all", Share: 1, Code: uint32(codes.Unavailable)}},
+					fault.WithLogger(slog.New(slog.DiscardHandler)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				faults.Enable()
+				_, client := tapFleet(t, failFirst(0, cut{}), nil, steady.WithFaults(faults))
+				header := metadata.Pairs("old", "1")
+				if kind == "unary" {
+					_, err = client.Get(within(t, time.Minute), &req{}, grpc.Header(&header))
+				} else {
+					_, err = talk(within(t, time.Minute), client, kind, grpc.Header(&header))
+				}
+				wantCode(t, err, codes.Unavailable)
+				if len(header) != 0 {
+					t.Errorf("header %v", header)
+				}
+			})
+		})
+	}
 }

@@ -14,18 +14,19 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/grpcsteady/steady/interceptors/deadline"
 	"github.com/grpcsteady/steady/interceptors/retry"
 	"github.com/grpcsteady/steady/interceptors/steady"
 	"github.com/grpcsteady/steady/interceptors/steadytest"
 )
 
-// TestStreamModel plays random interleavings of send, receive, close, cancel and failing attempts, and holds them
-// against what a stream promises:
+// TestStreamModel plays random interleavings of send, receive, close, cancel, Header, Context and attempts that fail
+// or fall silent, and holds them against what a stream promises:
 //   - every attempt receives a prefix of what was sent, in order and unchanged;
 //   - the application receives the answers of one attempt, each once and in order;
 //   - it gets a success only if every attempt but the last failed before its first answer, and then the last one
 //     received everything;
-//   - an error is that of the last attempt, or the application's own cancel;
+//   - an error is that of the last attempt, after which no other follows a cancel, or the application's own cancel;
 //   - gates, attempts and the call end once each, however it came.
 func TestStreamModel(t *testing.T) {
 	for seed := range uint64(400) {
@@ -45,8 +46,12 @@ func playStream(t *testing.T, random *rand.Rand) {
 		if random.IntN(6) == 0 {
 			code = codes.Aborted // not one to retry on
 		}
+		hang := random.IntN(4) == 0
+		if hang {
+			code = codes.DeadlineExceeded // it is ended here
+		}
 		plan = append(plan, cut{
-			after: random.IntN(messages + 1), header: random.IntN(3) == 0, err: status.Error(code, fmt.Sprint(len(plan)+1)),
+			after: random.IntN(messages + 1), header: random.IntN(3) == 0, hang: hang, err: status.Error(code, fmt.Sprint(len(plan)+1)),
 		})
 	}
 	tp := &tap{plan: func(n int) *cut {
@@ -62,6 +67,7 @@ func playStream(t *testing.T, random *rand.Rand) {
 	})
 	rules := streamRule()
 	rules[0].Retry = &retry.Config{MaxAttempts: most, InitialBackoff: 10 * time.Millisecond}
+	rules[0].Deadline = &deadline.Config{FirstMessage: time.Second, Idle: time.Second, Send: time.Second}
 	rec := new(recorder)
 	_, client := tapFleet(t, tp, rules, steady.WithGate("count", gate), steady.WithObserver(rec))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -74,6 +80,7 @@ func playStream(t *testing.T, random *rand.Rand) {
 	seeds := [3]uint64{random.Uint64(), random.Uint64(), random.Uint64()}
 	cancels := random.IntN(5) == 0
 	header := random.IntN(4) == 0
+	commits := random.IntN(6) == 0
 	var sent []string
 	sender := make(chan struct{})
 	go func() {
@@ -101,6 +108,14 @@ func playStream(t *testing.T, random *rand.Rand) {
 		go func() {
 			time.Sleep(time.Duration(rand.New(rand.NewPCG(seeds[1], 1)).IntN(60)) * time.Millisecond)
 			cancel()
+		}()
+	}
+	if commits {
+		go func() {
+			time.Sleep(time.Duration(rand.New(rand.NewPCG(seeds[1], 2)).IntN(1500)) * time.Millisecond)
+			if s.Context() == nil {
+				t.Error("no context")
+			}
 		}()
 	}
 	headerGiven := make(chan bool, 1)
@@ -134,7 +149,7 @@ func playStream(t *testing.T, random *rand.Rand) {
 	<-sender
 	given := <-headerGiven
 	cancel()
-	time.Sleep(time.Second) // the last to cancel is done
+	time.Sleep(2 * time.Second) // the last to cancel or commit is done
 	synctest.Wait()
 
 	all := make([]string, messages)
@@ -160,7 +175,7 @@ func playStream(t *testing.T, random *rand.Rand) {
 		}
 		c := plan[wantAttempts-1]
 		wantCode = status.Code(c.err)
-		if wantCode != codes.Unavailable {
+		if wantCode != codes.Unavailable && wantCode != codes.DeadlineExceeded {
 			break
 		}
 	}
@@ -170,9 +185,15 @@ func playStream(t *testing.T, random *rand.Rand) {
 	}
 	switch {
 	case cancels && code == codes.Canceled:
+	case cancels && len(attempts) > 0 && len(attempts) < wantAttempts && code == status.Code(plan[len(attempts)-1].err):
+		// The attempt failed at the instant of the cancel, and nobody was there any more for another one.
 	case given && wantAttempts != len(attempts): // the header of an attempt that failed later was given out
 		if c := plan[len(attempts)-1]; !c.header || status.Code(c.err) != code {
 			t.Errorf("%v after %d attempts and a header, plan %+v", err, len(attempts), plan)
+		}
+	case commits && wantAttempts != len(attempts): // the stream of an attempt that failed later was given out
+		if c := plan[len(attempts)-1]; status.Code(c.err) != code || len(attempts) > wantAttempts {
+			t.Errorf("%v after %d attempts and Context, plan %+v", err, len(attempts), plan)
 		}
 	case code != wantCode || len(attempts) != wantAttempts:
 		t.Errorf("%v after %d attempts, want %v after %d; plan %+v", err, len(attempts), wantCode, wantAttempts, plan)

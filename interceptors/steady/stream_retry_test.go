@@ -25,7 +25,7 @@ import (
 
 func TestStreamOfEveryKindIsRetried(t *testing.T) {
 	for kind, want := range kinds {
-		for _, c := range []cut{{0, false, unavailable("at once")}, {1, false, unavailable("late")}, {1, true, unavailable("after a header")}} {
+		for _, c := range []cut{{err: unavailable("at once")}, {after: 1, err: unavailable("late")}, {after: 1, header: true, err: unavailable("after a header")}} {
 			t.Run(kind+" "+status.Convert(c.err).Message(), func(t *testing.T) {
 				steadytest.Run(t, func(t *testing.T) {
 					tp := failFirst(2, c)

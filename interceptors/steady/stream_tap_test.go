@@ -25,6 +25,7 @@ type chat = grpc.BidiStreamingClient[echov1.EchoRequest, echov1.EchoResponse]
 type cut struct {
 	after  int  // messages it takes first
 	header bool // it sends a header before it fails
+	hang   bool // it says nothing more
 	err    error
 }
 
@@ -34,6 +35,7 @@ type tap struct {
 	plan     func(n int) *cut // of the nth attempt, from 1; nil: the handler answers
 	received [][]string
 	previous []string
+	at       []time.Time // when each attempt came
 	trailer  metadata.MD
 }
 
@@ -51,6 +53,7 @@ func (t *tap) intercept(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo,
 	t.mu.Lock()
 	n := len(t.received) + 1
 	t.received = append(t.received, nil)
+	t.at = append(t.at, time.Now())
 	previous := ""
 	if md, ok := metadata.FromIncomingContext(ss.Context()); ok {
 		previous = strings.Join(md["grpc-previous-rpc-attempts"], ",")
@@ -78,6 +81,9 @@ func (t *tap) intercept(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo,
 		if err := ss.SendHeader(metadata.Pairs("attempt", fmt.Sprint(n))); err != nil {
 			return err
 		}
+	}
+	if c.hang {
+		<-ss.Context().Done()
 	}
 	return c.err
 }

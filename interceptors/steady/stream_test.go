@@ -217,3 +217,29 @@ func TestStreamGatesAreReleased(t *testing.T) {
 		}
 	})
 }
+
+// TestAStreamThatFailsAfterItsFirstMessage: only UNAVAILABLE is no news then; its end counts, not its beginning.
+func TestAStreamThatFailsAfterItsFirstMessage(t *testing.T) {
+	for code, want := range map[codes.Code]breaker.State{codes.Unavailable: breaker.Closed, codes.Internal: breaker.Open, codes.NotFound: breaker.Closed} {
+		t.Run(code.String(), func(t *testing.T) {
+			steadytest.Run(t, func(t *testing.T) {
+				fleet := steadytest.NewFleet(t, steadytest.Replicas("a"))
+				fleet.Behave(steadytest.Breaking(code, 1))
+				out := outbound(t, breakerRule(countOnly))
+				client := echov1.NewEchoClient(dial(fleet, out))
+				for range 6 { // the first failure of an endpoint that is the only one known may be a crash
+					s, err := client.List(within(t, time.Second), &req{Count: 3})
+					if err != nil {
+						break
+					}
+					if n, err := drain(s); n != 1 {
+						t.Fatalf("%d messages, %v", n, err)
+					}
+				}
+				if got := state(t, out); got != want {
+					t.Errorf("breaker %v, want %v", got, want)
+				}
+			})
+		})
+	}
+}

@@ -16,7 +16,11 @@ import (
 // kept for the next attempt.
 func (s *stream) SendMsg(m any) error {
 	if l := s.live.Load(); l != nil {
-		return l.SendMsg(m)
+		err := l.write(m)
+		if err != nil && err != io.EOF { //nolint:errorlint // gRPC's word for a broken stream is this very value
+			l.noticed()
+		}
+		return err
 	}
 	return s.keepAndSend(m)
 }
@@ -24,15 +28,15 @@ func (s *stream) SendMsg(m any) error {
 // CloseSend ends the sending, on this attempt and on those that may follow.
 func (s *stream) CloseSend() error {
 	if l := s.live.Load(); l != nil {
-		return l.CloseSend()
+		return l.closeSend()
 	}
 	s.turn <- struct{}{}
 	defer s.yield()
 	if l := s.live.Load(); l != nil {
-		return l.CloseSend()
+		return l.closeSend()
 	}
 	s.kept.closed = true
-	_ = s.send(s.leg.Load()) // RecvMsg tells what became of it
+	_ = s.send(s.leg.Load(), false) // RecvMsg tells what became of it
 	return nil
 }
 
@@ -50,7 +54,7 @@ func (s *stream) RecvMsg(m any) error {
 	if early := s.early.Load(); early != nil { // looked at after final, which is set after it
 		return s.answer(l, s.give(early, m))
 	}
-	return s.answer(l, l.RecvMsg(m))
+	return s.answer(l, l.recv(m))
 }
 
 // receiveFirst receives before the stream is committed. It reports false if it was committed by something else,
@@ -63,7 +67,7 @@ func (s *stream) receiveFirst(m any) (l *leg, told bool, err error) {
 			return l, false, nil
 		}
 		l := s.leg.Load()
-		if err := l.RecvMsg(m); s.received(l, err) {
+		if err := l.recv(m); s.received(l, err) {
 			return l, true, err
 		}
 	}
@@ -74,8 +78,7 @@ func (s *stream) receiveFirst(m any) (l *leg, told bool, err error) {
 func (s *stream) received(l *leg, err error) bool {
 	switch err {
 	case nil:
-		s.settleOn(l)
-		return true
+		return s.settleOn(l) // or else it failed for another call, and another one took its place
 	case io.EOF: //nolint:errorlint // gRPC's word for success is this very value
 		_ = l.over(nil)
 		return true
@@ -109,9 +112,10 @@ func (s *stream) answer(l *leg, err error) error {
 // held.
 func (s *stream) probe(l *leg) {
 	e := new(early)
-	e.err = l.RecvMsg(&e.kept)
+	e.err = l.recv(&e.kept)
 	if e.err == nil {
-		s.early.Store(e) // the server answered before it had everything
+		l.firstMessage() // the server answered before it had everything
+		s.early.Store(e)
 	}
 	if s.received(l, e.err) {
 		s.early.Store(e)
@@ -144,8 +148,11 @@ func (s *stream) Header() (metadata.MD, error) {
 		if !committed {
 			l = s.leg.Load()
 		}
-		md, err := l.Header()
+		md, err := l.head()
 		if committed {
+			if md == nil {
+				l.noticed()
+			}
 			return md, err
 		}
 		if md != nil && err == nil {
@@ -163,13 +170,31 @@ func (s *stream) Header() (metadata.MD, error) {
 			}
 		}
 		if err == nil {
-			_ = l.over(nil)
-			return nil, nil //nolint:nilnil // as gRPC: the end is read with RecvMsg
+			if err = s.readEnd(l); err == nil {
+				return nil, nil //nolint:nilnil // as gRPC: the end is read with RecvMsg
+			}
 		}
 		if !s.again(l, err) {
 			return nil, nil //nolint:nilnil // as gRPC: the error is read with RecvMsg
 		}
 	}
+}
+
+// readEnd reads the end of a leg that gRPC calls a success and that had no header, unless somebody receives: he
+// learns of it by himself.
+func (s *stream) readEnd(l *leg) error {
+	select {
+	case s.reading <- struct{}{}:
+	default:
+		return nil
+	}
+	defer func() { <-s.reading }()
+	err := l.recv(new(kept))
+	if err == nil || err == io.EOF { //nolint:errorlint // as below
+		_ = l.over(nil)
+		return nil
+	}
+	return err
 }
 
 // Trailer returns the trailer of the server. It commits the stream.
@@ -191,15 +216,20 @@ func canceled(err error) bool { return codeOf(err) == codes.Canceled }
 
 // ended answers for a call whose last attempt could not be opened.
 type ended struct {
-	s   *stream
-	ctx context.Context
+	s       *stream
+	ctx     context.Context
+	trailer metadata.MD // of the attempt that decided
 }
 
 func (e ended) Header() (metadata.MD, error) { return nil, nil } //nolint:nilnil // as gRPC for a stream without a header
-func (e ended) Trailer() metadata.MD         { return nil }
+func (e ended) Trailer() metadata.MD         { return e.trailer }
 func (e ended) CloseSend() error             { return nil }
 func (e ended) Context() context.Context     { return e.ctx }
-func (e ended) RecvMsg(any) error            { return e.s.err }
+
+func (e ended) RecvMsg(any) error {
+	<-e.s.done
+	return e.s.err
+}
 
 func (e ended) SendMsg(any) error {
 	if !e.s.desc.ClientStreams {

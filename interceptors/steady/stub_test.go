@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -141,6 +142,7 @@ func newClient(t *testing.T, s *stub, rules []steady.Rule, opts ...steady.Option
 		t.Fatal(err)
 	}
 	unary, _ := out.Interceptors()
+	t.Cleanup(func() { runtime.KeepAlive(unary) }) // a channel lives as long as its interceptors
 	return &client{out: out, unary: unary, stub: s}
 }
 

@@ -9,11 +9,23 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/grpcsteady/steady/interceptors/deadline"
+	"github.com/grpcsteady/steady/interceptors/retry"
 )
+
+// ruleset is what is in force together: the rules, and what a document says beside them.
+type ruleset struct {
+	rules  []Rule
+	mode   Mode                // of the document; the outbound's own weakens it further
+	budget *retry.BudgetConfig // nil: the outbound's own
+	source string              // name of the document; "": rules in Go
+	where  []string            // where each rule stands in it, as told to people
+}
 
 // table is a compiled set of rules. It is immutable; an update swaps the pointer to it.
 type table struct {
 	mode     Mode
+	budget   retry.BudgetConfig
+	source   string
 	rules    []*compiled
 	byName   map[string]*compiled
 	exact    map[string]*compiled // "/service/Method"
@@ -26,6 +38,7 @@ type table struct {
 type compiled struct {
 	Rule
 	mode     Mode
+	where    string  // where it stands in a document; "": nowhere
 	named    bool    // codes were written for a named method or service, which is the owner's permission
 	retryOn  codeSet // empty: the default set
 	failOn   codeSet // empty: the default set
@@ -56,9 +69,14 @@ func newCodeSet(list []codes.Code) codeSet {
 func (s codeSet) has(c codes.Code) bool { return c < 32 && s&(1<<c) != 0 }
 
 // compile checks the rules and builds their table.
-func compile(rules []Rule, mode Mode) (*table, error) {
+func compile(rules []Rule, mode Mode) (*table, error) { return ruleset{rules: rules}.compile(mode) }
+
+// compile is the function for what stands in a document.
+func (s ruleset) compile(mode Mode) (*table, error) {
+	rules, mode := s.rules, max(mode, s.mode) // enforce < observe < off: the weaker wins
 	t := &table{
 		mode:     mode,
+		source:   s.source,
 		byName:   make(map[string]*compiled, len(rules)),
 		exact:    make(map[string]*compiled),
 		services: make(map[string]*compiled),
@@ -71,6 +89,9 @@ func compile(rules []Rule, mode Mode) (*table, error) {
 			continue
 		}
 		c := compileRule(r.withDefaults(), mode)
+		if i < len(s.where) {
+			c.where = s.where[i]
+		}
 		if _, twice := t.byName[c.Name]; twice || c.Name == noRule {
 			errs = append(errs, fmt.Errorf("rules[%d]: Name: %q is taken, want a name that no other rule has", i, c.Name))
 		}
@@ -91,6 +112,9 @@ func compile(rules []Rule, mode Mode) (*table, error) {
 			}
 		}
 		t.rules = append(t.rules, c)
+	}
+	if s.budget != nil {
+		t.budget = *s.budget
 	}
 	t.none = compileRule(Rule{Name: noRule}, mode)
 	if int(mode) >= len(modeNames) {

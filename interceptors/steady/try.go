@@ -24,10 +24,9 @@ type wire struct {
 	context.Context // the caller's, or one derived from it with a deadline
 
 	att     attempt.Attempt
-	header  metadata.MD
 	trailer metadata.MD
 	peer    peer.Peer
-	options [4]grpc.CallOption
+	options [3]grpc.CallOption // ours, and the one that generated code passes
 }
 
 // Value makes the attempt part of its context without a further object.
@@ -47,6 +46,8 @@ type try struct {
 	gates []func(error) // done functions of the user's gates
 	reply *kept         // set if attempts of the call may run at once
 
+	header *metadata.MD // set if the caller asked for it; like wire it is never reused
+
 	start time.Time
 	limit time.Time // its own timeout, tighter than the call's; zero: none
 
@@ -63,6 +64,7 @@ type try struct {
 	counted     atomic.Bool // a stream's breaker has its result
 	began       atomic.Bool // a message of the stream was delivered
 	committed   bool        // the stream belongs to the application: no other attempt may take its place
+	cut         *cut        // why a stream was ended here
 }
 
 // claim reports whether the end of the attempt is still to be accounted for. Whoever gets true owns token
@@ -102,11 +104,7 @@ func (t *try) run() {
 		return
 	}
 	c := t.c
-	if c.rule.limits {
-		if limit, tighter := c.rule.Deadline.Attempt(t.start, c.deadline); tighter {
-			t.limit = limit
-		}
-	}
+	t.setLimit()
 	if limit := t.cutAt(); !limit.IsZero() && c.rule.mode == ModeEnforce {
 		ctx, cancel := context.WithDeadline(t.Context, limit)
 		defer cancel()
@@ -120,8 +118,18 @@ func (t *try) run() {
 			defer stop()
 		}
 	}
-	t.err = t.invoke()
+	t.err = honest(t.invoke())
 	t.settle()
+}
+
+// setLimit gives the attempt the timeout of its own that the rule has for it.
+func (t *try) setLimit() {
+	c := t.c
+	if c.rule.limits {
+		if limit, tighter := c.rule.Deadline.Attempt(t.start, c.deadline); tighter {
+			t.limit = limit
+		}
+	}
 }
 
 // cutAt returns the deadline that the attempt's context needs; zero: the caller's own is tight enough.
@@ -146,7 +154,7 @@ func (t *try) invoke() error {
 	}
 	opts := t.options[:0]
 	if n := len(c.opts) + 2; n > len(t.options) {
-		opts = make([]grpc.CallOption, 0, n+2)
+		opts = make([]grpc.CallOption, 0, n+2) // two more: a header, a codec
 	}
 	opts = t.own(opts)
 	reply := c.reply
@@ -222,6 +230,9 @@ func (t *try) ending() ending {
 	callerErr := c.ctx.Err()
 	e.canceled = errors.Is(callerErr, context.Canceled) || c.stream && e.code == codes.Canceled
 	e.began = t.began.Load()
+	if t.cut != nil {
+		return t.endingOf(t.cut, e)
+	}
 	if e.code != codes.DeadlineExceeded {
 		return e
 	}
@@ -295,6 +306,10 @@ func (t *try) unsent(code codes.Code) bool {
 func (t *try) tellCut() {
 	c := t.c
 	if t.end.code != codes.DeadlineExceeded || !c.ch.out.observers.on() || c.rule.mode != ModeEnforce {
+		return
+	}
+	if t.cut != nil && t.cut.origin != deadline.OriginNone {
+		c.ch.out.observers.tell(t.cutByRule(t.cut, t.ended))
 		return
 	}
 	ruled := c.derive && c.origin != deadline.OriginCaller && !t.ended.Before(c.deadline)

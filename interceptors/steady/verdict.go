@@ -3,6 +3,7 @@ package steady
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -112,6 +113,17 @@ func codeOf(err error) codes.Code {
 		return codes.Unknown
 	}
 }
+
+// honest gives the bare io.EOF that gRPC returns of a unary call its meaning: a transparent retry of gRPC's lost its
+// connection, or was refused, while the request was sent again. It is no status, and its text says nothing.
+func honest(err error) error {
+	if err == io.EOF { //nolint:errorlint // this very value
+		return errLost
+	}
+	return err
+}
+
+var errLost = status.Error(codes.Unavailable, "the connection was lost while the call was sent")
 
 // localPrefixes are the beginnings of the messages grpc-go gives errors that it makes itself about a
 // message, not about a server. They have no type and no code of their own; a test holds these against the

@@ -106,3 +106,34 @@ func (d *Document) Position(path string) string {
 func steps(path string) []string {
 	return strings.FieldsFunc(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' })
 }
+
+// Errorf returns a finding about what stands at path, or about the nearest thing around it: for those who
+// check more of a document than this package can. path is written as in errors, "loadBalancingConfig[0]".
+func (d *Document) Errorf(path, format string, args ...any) *Error {
+	n := d.root
+	e := &Error{File: d.name, Path: path, Reason: fmt.Sprintf(format, args...)}
+	for _, step := range steps(path) {
+		next, _ := n.child(step)
+		if next == nil {
+			break
+		}
+		n = next
+	}
+	e.Line, e.Column = int(n.line), int(n.column)
+	return e
+}
+
+// Lines returns where the first n values of the list at a key of the document itself stand, each as
+// [Document.Position] has it.
+func (d *Document) Lines(key string, n int) []string {
+	out := make([]string, n)
+	list, _ := d.root.get(key)
+	for i := range out {
+		at := d.root
+		if list != nil && i < len(list.values) {
+			at = list.values[i]
+		}
+		out[i] = d.name + ":" + strconv.Itoa(int(at.line))
+	}
+	return out
+}

@@ -100,6 +100,9 @@ var numbers = map[protoreflect.FullName]numberRange{
 
 // durations has every duration of the schema, likewise.
 var durations = map[protoreflect.FullName]timeRange{
+	"steady.v1.Channel.connect_timeout":     {least: 100 * ms, most: 10 * time.Minute},
+	"steady.v1.Keepalive.time":              {least: 10 * time.Second, most: day},
+	"steady.v1.Keepalive.timeout":           {least: time.Second, most: 10 * time.Minute},
 	"steady.v1.RetryBudget.interval":        {least: time.Second, most: 10 * time.Minute},
 	"steady.v1.MethodConfig.timeout":        {least: ms, most: day, clamp: true},
 	"steady.v1.RetryPolicy.initial_backoff": {least: ms, most: time.Minute, clamp: true},
@@ -109,6 +112,9 @@ var durations = map[protoreflect.FullName]timeRange{
 	"steady.v1.Deadline.max":                {least: ms, most: forever},
 	"steady.v1.Deadline.attempt_timeout":    {least: ms, most: day},
 	"steady.v1.Deadline.reserve":            {least: 1, most: time.Minute, none: true},
+	"steady.v1.Deadline.first_message":      {least: ms, most: day, none: true},
+	"steady.v1.Deadline.idle":               {least: ms, most: day},
+	"steady.v1.Deadline.send":               {least: ms, most: day},
 	"steady.v1.Breaker.slow_after":          {least: 1, most: forever},
 	"steady.v1.Breaker.window":              {least: 100 * ms, most: time.Hour},
 	"steady.v1.Breaker.open_time":           {least: ms, most: time.Hour},

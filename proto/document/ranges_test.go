@@ -35,6 +35,7 @@ var sections = []struct {
 	{"deadline", "methodConfig: [{name: [{}], deadline: {%s}}]", new(deadline.Config), []knob{
 		{"Default", "default"}, {"Max", "max"}, {"AttemptTimeout", "attemptTimeout"}, {"AttemptShare", "attemptShare"},
 		{"Reserve", "reserve"}, {"ReserveShare", "reserveShare"},
+		{"FirstMessage", "firstMessage"}, {"Idle", "idle"}, {"Send", "send"},
 	}},
 	{"retry", "methodConfig: [{name: [{}], retryPolicy: {%s}}]", new(retry.Config), []knob{
 		{"MaxAttempts", "maxAttempts"}, {"InitialBackoff", "initialBackoff"}, {"MaxBackoff", "maxBackoff"},

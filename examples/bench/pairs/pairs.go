@@ -26,10 +26,16 @@ const MinPairs = 10
 // one thread it is called by all of them at once.
 type Batch func(n int) error
 
+// Keep makes n things and holds them until release is called.
+type Keep func(n int) (release func(), err error)
+
 // Arm is one side of a row.
 type Arm struct {
 	// Run makes the operations that are measured.
 	Run Batch
+
+	// Keep takes the place of Run in a row about memory, see [Row.Keeps].
+	Keep Keep
 
 	// Less makes the same operations without the part that the row is about; what it costs is taken off.
 	// Nil: nothing is taken off.
@@ -48,6 +54,10 @@ type Row struct {
 	Peer    string // who does it beside us
 	Threads int    // how many do it at once; below 1 counts as 1
 	Target  Target
+
+	// Keeps makes it a row about memory, if above 0: an operation is to make a thing and hold it, and the
+	// ratio is that of the bytes that this many things hold at once.
+	Keeps int
 
 	// Open makes both arms, warm and ready. release, which may be nil, gives back what they hold.
 	Open func() (ours, peer Arm, release func(), err error)
@@ -96,14 +106,19 @@ func Measure(ctx context.Context, row Row, opts Options) (_ Result, err error) {
 	if done != nil {
 		defer done()
 	}
-	if ours.Run == nil || peer.Run == nil {
-		return Result{}, fmt.Errorf("%s: an arm without Run, want both", row)
+	for _, arm := range []Arm{ours, peer} {
+		if keeps := row.Keeps > 0; (arm.Keep != nil) != keeps || (arm.Run != nil) == keeps {
+			return Result{}, fmt.Errorf("%s: an arm without Run or with Keep, want both with Run; with Keep alone if the row keeps things", row)
+		}
 	}
 	defer func() {
 		if err != nil && !errors.Is(err, context.Canceled) {
 			err = fmt.Errorf("%s: %w", row, err)
 		}
 	}()
+	if row.Keeps > 0 {
+		return measureKept(ctx, row, ours, peer)
+	}
 	a, err := newSide(ctx, ours, row.threads(), opts.Batch)
 	if err != nil {
 		return Result{}, fmt.Errorf("ours: %w", err)

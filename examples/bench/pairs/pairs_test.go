@@ -176,10 +176,11 @@ func TestMeasureFails(t *testing.T) {
 		"less fails":     opened(pairs.Arm{Run: spin, Less: bad.Run}, good),
 		"opening fails":  func() (pairs.Arm, pairs.Arm, func(), error) { return good, good, nil, errArm },
 		"without an arm": opened(good, pairs.Arm{}),
+		"a keeper":       opened(good, pairs.Arm{Run: spin, Keep: hoard(1, nil)}),
 	} {
 		left = 3
 		_, err := pairs.Measure(t.Context(), pairs.Row{Name: "row", Peer: "peer", Open: open}, tiny)
-		if err == nil || name != "without an arm" && !errors.Is(err, errArm) {
+		if err == nil || name != "without an arm" && name != "a keeper" && !errors.Is(err, errArm) {
 			t.Errorf("%s: error %v, want the arm's", name, err)
 		}
 	}

@@ -22,6 +22,10 @@ type object struct {
 	TargetNS     *float64 `json:"target_ns"`
 	TargetAllocs *float64 `json:"target_allocs"`
 	Holds        *bool    `json:"holds"`
+
+	// Rows about memory only.
+	OursHeld *number `json:"ours_held,omitempty"`
+	PeerHeld *number `json:"peer_held,omitempty"`
 }
 
 // number is null where there is none, which JSON has no word for. Thousandths are more than is known.
@@ -36,12 +40,16 @@ func (n number) MarshalJSON() ([]byte, error) {
 
 // WriteJSON writes one object and a line break.
 func WriteJSON(w io.Writer, r Result, v Verdict) error {
-	return json.NewEncoder(w).Encode(object{
+	o := object{
 		Row: r.Row.Name, Peer: r.Row.Peer,
 		OursNS: number(v.Ours.NS), PeerNS: number(v.Peer.NS), Ratio: number(v.Ratio), Spread: number(v.Spread),
 		OursAllocs: number(v.Ours.Allocs), PeerAllocs: number(v.Peer.Allocs),
 		TargetNS: r.Row.Target.NS, TargetAllocs: r.Row.Target.Allocs, Holds: v.Holds,
-	})
+	}
+	if r.Row.Keeps > 0 {
+		o.OursHeld, o.PeerHeld = new(number(v.Ours.Held)), new(number(v.Peer.Held))
+	}
+	return json.NewEncoder(w).Encode(o)
 }
 
 // lineFormat is shared by the head and the lines below it.
@@ -57,7 +65,7 @@ func WriteHead(w io.Writer) error {
 // WriteLine writes a row as a line of a table.
 func WriteLine(w io.Writer, r Result, v Verdict) error {
 	_, err := fmt.Fprintf(w, lineFormat, r.Row.Name, r.Row.Peer, short(v.Ours.NS), short(v.Peer.NS),
-		ratio(v.Ratio), percent(v.Spread), memory(v.Ours), memory(v.Peer), budget(r), Word(r.Row, v), faster(r, v))
+		ratio(v.Ratio), percent(v.Spread), memory(r.Row, v.Ours), memory(r.Row, v.Peer), budget(r), Word(r.Row, v), faster(r, v))
 	return err
 }
 
@@ -75,17 +83,21 @@ func Word(r Row, v Verdict) string {
 	}
 }
 
-// faster names who needs less time. A difference smaller than the spread is none.
+// faster names who needs less time, or memory. A difference smaller than the spread is none.
 func faster(r Result, v Verdict) string {
+	unit := "times"
+	if r.Row.Keeps > 0 {
+		unit = "times less held"
+	}
 	switch {
 	case r.Noise() != "":
 		return "too noisy to say"
 	case math.Abs(v.Ratio-1) <= v.Spread/2:
 		return "even"
 	case v.Ratio < 1:
-		return fmt.Sprintf("ours, %.1f times", 1/v.Ratio)
+		return fmt.Sprintf("ours, %.1f %s", 1/v.Ratio, unit)
 	default:
-		return fmt.Sprintf("PEER, %.1f times", v.Ratio)
+		return fmt.Sprintf("PEER, %.1f %s", v.Ratio, unit)
 	}
 }
 
@@ -110,7 +122,13 @@ func budget(r Result) string {
 	return b.String()
 }
 
-func memory(c Cost) string { return short(c.Allocs) + " / " + strconv.FormatFloat(c.Bytes, 'f', 0, 64) }
+// memory is what an operation allocates, or what it holds.
+func memory(row Row, c Cost) string {
+	if row.Keeps > 0 {
+		return "held " + strconv.FormatFloat(c.Held, 'f', 0, 64)
+	}
+	return short(c.Allocs) + " / " + strconv.FormatFloat(c.Bytes, 'f', 0, 64)
+}
 
 // short writes small numbers with a decimal and large ones without, and none as a dash.
 func short(v float64) string {

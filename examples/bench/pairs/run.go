@@ -13,6 +13,7 @@ type Cost struct {
 	NS     float64 // elapsed nanoseconds, divided by the operations of all threads
 	Allocs float64 // heap objects
 	Bytes  float64 // bytes of them
+	Held   float64 // bytes that stay, of a thing that is kept
 }
 
 func (c Cost) minus(d Cost) Cost {

@@ -28,12 +28,16 @@ func Spread(values []float64) float64 {
 	return (Quantile(values, 0.75) - Quantile(values, 0.25)) / math.Abs(Median(values))
 }
 
-// Ratios returns ours divided by the peer's of each pair. A pair in which noise made the cost of a part zero
+// Ratios returns ours divided by the peer's of each pair: times, or bytes where things are kept. A pair in which noise made the cost of a part zero
 // or negative says nothing and is left out.
 func (r Result) Ratios() []float64 {
 	var out []float64
 	for i := range min(len(r.Ours), len(r.Peer)) {
-		if a, b := r.Ours[i].NS, r.Peer[i].NS; a > 0 && b > 0 {
+		a, b := r.Ours[i].NS, r.Peer[i].NS
+		if r.Row.Keeps > 0 {
+			a, b = r.Ours[i].Held, r.Peer[i].Held
+		}
+		if a > 0 && b > 0 {
 			out = append(out, a/b)
 		}
 	}
@@ -55,5 +59,6 @@ func Middle(costs []Cost) Cost {
 		NS:     pick(func(c Cost) float64 { return c.NS }),
 		Allocs: rounded(pick(func(c Cost) float64 { return c.Allocs })),
 		Bytes:  rounded(pick(func(c Cost) float64 { return c.Bytes })),
+		Held:   rounded(pick(func(c Cost) float64 { return c.Held })),
 	}
 }

@@ -364,7 +364,14 @@ type Config struct {
 	// its calls. There always is one. Default: as {}; with retry_throttling
 	// written and this not, its ratio is token_ratio, at most 1.
 	// Plain gRPC clients do not know it.
-	RetryBudget   *RetryBudget `protobuf:"bytes,17,opt,name=retry_budget,json=retryBudget,proto3" json:"retry_budget,omitempty"`
+	RetryBudget *RetryBudget `protobuf:"bytes,17,opt,name=retry_budget,json=retryBudget,proto3" json:"retry_budget,omitempty"`
+	// channel is how connections are made and watched. It is read when the channel
+	// is made: a later change has no effect on channels that are there already,
+	// which is reported for each, and a pushed document has none at all. What is
+	// written here counts more than the dial option for the same. Default: what
+	// the channel's dial options say, else gRPC's own. Plain gRPC clients do not
+	// know it.
+	Channel       *Channel `protobuf:"bytes,18,opt,name=channel,proto3" json:"channel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -441,6 +448,149 @@ func (x *Config) GetRetryBudget() *RetryBudget {
 	return nil
 }
 
+func (x *Config) GetChannel() *Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return nil
+}
+
+// Channel says how a channel makes its connections and finds out that one is
+// dead. What is not written stays as gRPC has it.
+type Channel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// connect_timeout is how long connecting to one address may take, TLS and
+	// HTTP/2 settings included, before the address counts as failed. After
+	// failures in a row gRPC gives a further try as long as its wait before it
+	// was, if that is longer (1s, growing by 1.6, to 120s). It is no bound on a
+	// call: one that waits for a connection ends by its own deadline. The waits
+	// themselves are gRPC's, also where a dial option set others. Default: 20s,
+	// gRPC's. Range: 100ms to 10m. Source: gRPC connection backoff.
+	ConnectTimeout *durationpb.Duration `protobuf:"bytes,1,opt,name=connect_timeout,json=connectTimeout,proto3" json:"connect_timeout,omitempty"`
+	// keepalive pings a silent connection, and closes it if nothing comes back:
+	// without it a peer that vanished may go unnoticed for a quarter of an hour.
+	// Default: off. Source: gRFC A8.
+	Keepalive     *Keepalive `protobuf:"bytes,2,opt,name=keepalive,proto3" json:"keepalive,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Channel) Reset() {
+	*x = Channel{}
+	mi := &file_steady_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Channel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Channel) ProtoMessage() {}
+
+func (x *Channel) ProtoReflect() protoreflect.Message {
+	mi := &file_steady_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Channel.ProtoReflect.Descriptor instead.
+func (*Channel) Descriptor() ([]byte, []int) {
+	return file_steady_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Channel) GetConnectTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.ConnectTimeout
+	}
+	return nil
+}
+
+func (x *Channel) GetKeepalive() *Keepalive {
+	if x != nil {
+		return x.Keepalive
+	}
+	return nil
+}
+
+// Keepalive says when to ping. Both ends must agree: a gRPC server closes a
+// connection (ENHANCE_YOUR_CALM, too_many_pings) whose client pings more often
+// than it allows, which is every 5 minutes, and every 2 hours without a call
+// under way, unless the server was told otherwise.
+type Keepalive struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// time is how long nothing must have come in before a ping is sent. Default
+	// 6m, which every gRPC server allows. Range: 10s, below which gRPC does not
+	// go, to 24h. Below 5m the server must allow it.
+	Time *durationpb.Duration `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// timeout is how long the answer to a ping, or anything else, may take before
+	// the connection is closed; on Linux it is also the limit for data that is not
+	// acknowledged (TCP_USER_TIMEOUT). Default 20s, gRPC's. Range: 1s to 10m.
+	Timeout *durationpb.Duration `protobuf:"bytes,2,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// permit_without_stream pings also while no call is under way. The server must
+	// allow that too. Default: false.
+	PermitWithoutStream bool `protobuf:"varint,3,opt,name=permit_without_stream,json=permitWithoutStream,proto3" json:"permit_without_stream,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *Keepalive) Reset() {
+	*x = Keepalive{}
+	mi := &file_steady_v1_config_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Keepalive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Keepalive) ProtoMessage() {}
+
+func (x *Keepalive) ProtoReflect() protoreflect.Message {
+	mi := &file_steady_v1_config_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Keepalive.ProtoReflect.Descriptor instead.
+func (*Keepalive) Descriptor() ([]byte, []int) {
+	return file_steady_v1_config_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Keepalive) GetTime() *durationpb.Duration {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Keepalive) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *Keepalive) GetPermitWithoutStream() bool {
+	if x != nil {
+		return x.PermitWithoutStream
+	}
+	return false
+}
+
 // HealthCheckConfig says what client-side health checks ask for.
 type HealthCheckConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -453,7 +603,7 @@ type HealthCheckConfig struct {
 
 func (x *HealthCheckConfig) Reset() {
 	*x = HealthCheckConfig{}
-	mi := &file_steady_v1_config_proto_msgTypes[1]
+	mi := &file_steady_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -465,7 +615,7 @@ func (x *HealthCheckConfig) String() string {
 func (*HealthCheckConfig) ProtoMessage() {}
 
 func (x *HealthCheckConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_steady_v1_config_proto_msgTypes[1]
+	mi := &file_steady_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -478,7 +628,7 @@ func (x *HealthCheckConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheckConfig.ProtoReflect.Descriptor instead.
 func (*HealthCheckConfig) Descriptor() ([]byte, []int) {
-	return file_steady_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_steady_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *HealthCheckConfig) GetServiceName() string {
@@ -505,7 +655,7 @@ type RetryThrottling struct {
 
 func (x *RetryThrottling) Reset() {
 	*x = RetryThrottling{}
-	mi := &file_steady_v1_config_proto_msgTypes[2]
+	mi := &file_steady_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +667,7 @@ func (x *RetryThrottling) String() string {
 func (*RetryThrottling) ProtoMessage() {}
 
 func (x *RetryThrottling) ProtoReflect() protoreflect.Message {
-	mi := &file_steady_v1_config_proto_msgTypes[2]
+	mi := &file_steady_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +680,7 @@ func (x *RetryThrottling) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryThrottling.ProtoReflect.Descriptor instead.
 func (*RetryThrottling) Descriptor() ([]byte, []int) {
-	return file_steady_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_steady_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RetryThrottling) GetMaxTokens() float64 {
@@ -570,7 +720,7 @@ type RetryBudget struct {
 
 func (x *RetryBudget) Reset() {
 	*x = RetryBudget{}
-	mi := &file_steady_v1_config_proto_msgTypes[3]
+	mi := &file_steady_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +732,7 @@ func (x *RetryBudget) String() string {
 func (*RetryBudget) ProtoMessage() {}
 
 func (x *RetryBudget) ProtoReflect() protoreflect.Message {
-	mi := &file_steady_v1_config_proto_msgTypes[3]
+	mi := &file_steady_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +745,7 @@ func (x *RetryBudget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryBudget.ProtoReflect.Descriptor instead.
 func (*RetryBudget) Descriptor() ([]byte, []int) {
-	return file_steady_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_steady_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RetryBudget) GetRatio() float64 {
@@ -685,7 +835,7 @@ type MethodConfig struct {
 
 func (x *MethodConfig) Reset() {
 	*x = MethodConfig{}
-	mi := &file_steady_v1_config_proto_msgTypes[4]
+	mi := &file_steady_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +847,7 @@ func (x *MethodConfig) String() string {
 func (*MethodConfig) ProtoMessage() {}
 
 func (x *MethodConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_steady_v1_config_proto_msgTypes[4]
+	mi := &file_steady_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +860,7 @@ func (x *MethodConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodConfig.ProtoReflect.Descriptor instead.
 func (*MethodConfig) Descriptor() ([]byte, []int) {
-	return file_steady_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_steady_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MethodConfig) GetName() []*MethodConfig_Name {
@@ -842,7 +992,7 @@ type RetryPolicy struct {
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_steady_v1_config_proto_msgTypes[5]
+	mi := &file_steady_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +1004,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_steady_v1_config_proto_msgTypes[5]
+	mi := &file_steady_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +1017,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_steady_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_steady_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RetryPolicy) GetMaxAttempts() uint32 {
@@ -919,8 +1069,11 @@ func (x *RetryPolicy) GetMaxElapsed() *durationpb.Duration {
 	return nil
 }
 
-// Deadline says how long a call and its attempts may take. Plain gRPC clients get
-// max as their timeout, and nothing else of it.
+// Deadline says how long a call and its attempts may take. The timeouts of a
+// unary call are default and max in all, and attempt_timeout for reading: gRPC
+// shows a client nothing of a reply before all of it is there. Streams have
+// first_message, idle and send. Plain gRPC clients get max as their timeout, and
+// nothing else of it.
 type Deadline struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// default is the time for a unary call whose caller set no deadline. Default
@@ -947,14 +1100,29 @@ type Deadline struct {
 	ReserveShare *float64 `protobuf:"fixed64,6,opt,name=reserve_share,json=reserveShare,proto3,oneof" json:"reserve_share,omitempty"`
 	// feasibility says which attempts are not sent when the learned median of
 	// their method says that they can not end in time. Default: retries.
-	Feasibility   Feasibility `protobuf:"varint,7,opt,name=feasibility,proto3,enum=steady.v1.Feasibility" json:"feasibility,omitempty"`
+	Feasibility Feasibility `protobuf:"varint,7,opt,name=feasibility,proto3,enum=steady.v1.Feasibility" json:"feasibility,omitempty"`
+	// first_message is how long an attempt of a stream may take to its first
+	// response message, from its opening on; where the client streams too, from
+	// what it sent last, and while it has sent nothing, not at all. Only waiting
+	// counts: an application that reads late finds what came early. An attempt
+	// that is ended by it has failed, and is retried as such. Default: 30s, the
+	// usual read timeout. Range: 1ms to 24h; none (-1s): no limit.
+	FirstMessage *durationpb.Duration `protobuf:"bytes,8,opt,name=first_message,json=firstMessage,proto3" json:"first_message,omitempty"`
+	// idle is how long a stream may wait for the next response message, after the
+	// first. A stream that is ended by it has failed. It may come late by an
+	// eighth. Default: none. Range: 1ms to 24h.
+	Idle *durationpb.Duration `protobuf:"bytes,9,opt,name=idle,proto3" json:"idle,omitempty"`
+	// send is how long one message of a stream may wait for the server to take
+	// it, the usual write timeout. An attempt that is ended by it has failed. It
+	// may come late by an eighth. Default: none. Range: 1ms to 24h.
+	Send          *durationpb.Duration `protobuf:"bytes,10,opt,name=send,proto3" json:"send,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Deadline) Reset() {
 	*x = Deadline{}
-	mi := &file_steady_v1_config_proto_msgTypes[6]
+	mi := &file_steady_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1134,7 @@ func (x *Deadline) String() string {
 func (*Deadline) ProtoMessage() {}
 
 func (x *Deadline) ProtoReflect() protoreflect.Message {
-	mi := &file_steady_v1_config_proto_msgTypes[6]
+	mi := &file_steady_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1147,7 @@ func (x *Deadline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deadline.ProtoReflect.Descriptor instead.
 func (*Deadline) Descriptor() ([]byte, []int) {
-	return file_steady_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_steady_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Deadline) GetDefault() *durationpb.Duration {
@@ -1029,6 +1197,27 @@ func (x *Deadline) GetFeasibility() Feasibility {
 		return x.Feasibility
 	}
 	return Feasibility_FEASIBILITY_UNSPECIFIED
+}
+
+func (x *Deadline) GetFirstMessage() *durationpb.Duration {
+	if x != nil {
+		return x.FirstMessage
+	}
+	return nil
+}
+
+func (x *Deadline) GetIdle() *durationpb.Duration {
+	if x != nil {
+		return x.Idle
+	}
+	return nil
+}
+
+func (x *Deadline) GetSend() *durationpb.Duration {
+	if x != nil {
+		return x.Send
+	}
+	return nil
 }
 
 // Breaker says when a circuit breaker opens and how it comes back. Sources:
@@ -1082,7 +1271,7 @@ type Breaker struct {
 
 func (x *Breaker) Reset() {
 	*x = Breaker{}
-	mi := &file_steady_v1_config_proto_msgTypes[7]
+	mi := &file_steady_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1283,7 @@ func (x *Breaker) String() string {
 func (*Breaker) ProtoMessage() {}
 
 func (x *Breaker) ProtoReflect() protoreflect.Message {
-	mi := &file_steady_v1_config_proto_msgTypes[7]
+	mi := &file_steady_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1296,7 @@ func (x *Breaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Breaker.ProtoReflect.Descriptor instead.
 func (*Breaker) Descriptor() ([]byte, []int) {
-	return file_steady_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_steady_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Breaker) GetConsecutiveFailures() int32 {
@@ -1215,7 +1404,7 @@ type MethodConfig_Name struct {
 
 func (x *MethodConfig_Name) Reset() {
 	*x = MethodConfig_Name{}
-	mi := &file_steady_v1_config_proto_msgTypes[8]
+	mi := &file_steady_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1416,7 @@ func (x *MethodConfig_Name) String() string {
 func (*MethodConfig_Name) ProtoMessage() {}
 
 func (x *MethodConfig_Name) ProtoReflect() protoreflect.Message {
-	mi := &file_steady_v1_config_proto_msgTypes[8]
+	mi := &file_steady_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1429,7 @@ func (x *MethodConfig_Name) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodConfig_Name.ProtoReflect.Descriptor instead.
 func (*MethodConfig_Name) Descriptor() ([]byte, []int) {
-	return file_steady_v1_config_proto_rawDescGZIP(), []int{4, 0}
+	return file_steady_v1_config_proto_rawDescGZIP(), []int{6, 0}
 }
 
 func (x *MethodConfig_Name) GetService() string {
@@ -1261,14 +1450,22 @@ var File_steady_v1_config_proto protoreflect.FileDescriptor
 
 const file_steady_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x16steady/v1/config.proto\x12\tsteady.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x88\x03\n" +
+	"\x16steady/v1/config.proto\x12\tsteady.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xb6\x03\n" +
 	"\x06Config\x12K\n" +
 	"\x15load_balancing_config\x18\x01 \x03(\v2\x17.google.protobuf.StructR\x13loadBalancingConfig\x12L\n" +
 	"\x13health_check_config\x18\x02 \x01(\v2\x1c.steady.v1.HealthCheckConfigR\x11healthCheckConfig\x12E\n" +
 	"\x10retry_throttling\x18\x03 \x01(\v2\x1a.steady.v1.RetryThrottlingR\x0fretryThrottling\x12<\n" +
 	"\rmethod_config\x18\x04 \x03(\v2\x17.steady.v1.MethodConfigR\fmethodConfig\x12#\n" +
 	"\x04mode\x18\x10 \x01(\x0e2\x0f.steady.v1.ModeR\x04mode\x129\n" +
-	"\fretry_budget\x18\x11 \x01(\v2\x16.steady.v1.RetryBudgetR\vretryBudget\"6\n" +
+	"\fretry_budget\x18\x11 \x01(\v2\x16.steady.v1.RetryBudgetR\vretryBudget\x12,\n" +
+	"\achannel\x18\x12 \x01(\v2\x12.steady.v1.ChannelR\achannel\"\x81\x01\n" +
+	"\aChannel\x12B\n" +
+	"\x0fconnect_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x0econnectTimeout\x122\n" +
+	"\tkeepalive\x18\x02 \x01(\v2\x14.steady.v1.KeepaliveR\tkeepalive\"\xa3\x01\n" +
+	"\tKeepalive\x12-\n" +
+	"\x04time\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04time\x123\n" +
+	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x122\n" +
+	"\x15permit_without_stream\x18\x03 \x01(\bR\x13permitWithoutStream\"6\n" +
 	"\x11HealthCheckConfig\x12!\n" +
 	"\fservice_name\x18\x01 \x01(\tR\vserviceName\"z\n" +
 	"\x0fRetryThrottling\x12\"\n" +
@@ -1321,7 +1518,7 @@ const file_steady_v1_config_proto_rawDesc = "" +
 	"\vmax_elapsed\x18\x11 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"maxElapsedB\x0f\n" +
 	"\r_max_attemptsB\x15\n" +
-	"\x13_backoff_multiplier\"\x97\x03\n" +
+	"\x13_backoff_multiplier\"\xb5\x04\n" +
 	"\bDeadline\x123\n" +
 	"\adefault\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\adefault\x12+\n" +
 	"\x03max\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03max\x12B\n" +
@@ -1329,7 +1526,11 @@ const file_steady_v1_config_proto_rawDesc = "" +
 	"\rattempt_share\x18\x04 \x01(\x01H\x00R\fattemptShare\x88\x01\x01\x123\n" +
 	"\areserve\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\areserve\x12(\n" +
 	"\rreserve_share\x18\x06 \x01(\x01H\x01R\freserveShare\x88\x01\x01\x128\n" +
-	"\vfeasibility\x18\a \x01(\x0e2\x16.steady.v1.FeasibilityR\vfeasibilityB\x10\n" +
+	"\vfeasibility\x18\a \x01(\x0e2\x16.steady.v1.FeasibilityR\vfeasibility\x12>\n" +
+	"\rfirst_message\x18\b \x01(\v2\x19.google.protobuf.DurationR\ffirstMessage\x12-\n" +
+	"\x04idle\x18\t \x01(\v2\x19.google.protobuf.DurationR\x04idle\x12-\n" +
+	"\x04send\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x04sendB\x10\n" +
 	"\x0e_attempt_shareB\x10\n" +
 	"\x0e_reserve_share\"\xe5\x05\n" +
 	"\aBreaker\x126\n" +
@@ -1410,58 +1611,68 @@ func file_steady_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_steady_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_steady_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_steady_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_steady_v1_config_proto_goTypes = []any{
 	(Mode)(0),                   // 0: steady.v1.Mode
 	(Jitter)(0),                 // 1: steady.v1.Jitter
 	(Feasibility)(0),            // 2: steady.v1.Feasibility
 	(Code)(0),                   // 3: steady.v1.Code
 	(*Config)(nil),              // 4: steady.v1.Config
-	(*HealthCheckConfig)(nil),   // 5: steady.v1.HealthCheckConfig
-	(*RetryThrottling)(nil),     // 6: steady.v1.RetryThrottling
-	(*RetryBudget)(nil),         // 7: steady.v1.RetryBudget
-	(*MethodConfig)(nil),        // 8: steady.v1.MethodConfig
-	(*RetryPolicy)(nil),         // 9: steady.v1.RetryPolicy
-	(*Deadline)(nil),            // 10: steady.v1.Deadline
-	(*Breaker)(nil),             // 11: steady.v1.Breaker
-	(*MethodConfig_Name)(nil),   // 12: steady.v1.MethodConfig.Name
-	(*structpb.Struct)(nil),     // 13: google.protobuf.Struct
-	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
+	(*Channel)(nil),             // 5: steady.v1.Channel
+	(*Keepalive)(nil),           // 6: steady.v1.Keepalive
+	(*HealthCheckConfig)(nil),   // 7: steady.v1.HealthCheckConfig
+	(*RetryThrottling)(nil),     // 8: steady.v1.RetryThrottling
+	(*RetryBudget)(nil),         // 9: steady.v1.RetryBudget
+	(*MethodConfig)(nil),        // 10: steady.v1.MethodConfig
+	(*RetryPolicy)(nil),         // 11: steady.v1.RetryPolicy
+	(*Deadline)(nil),            // 12: steady.v1.Deadline
+	(*Breaker)(nil),             // 13: steady.v1.Breaker
+	(*MethodConfig_Name)(nil),   // 14: steady.v1.MethodConfig.Name
+	(*structpb.Struct)(nil),     // 15: google.protobuf.Struct
+	(*durationpb.Duration)(nil), // 16: google.protobuf.Duration
 }
 var file_steady_v1_config_proto_depIdxs = []int32{
-	13, // 0: steady.v1.Config.load_balancing_config:type_name -> google.protobuf.Struct
-	5,  // 1: steady.v1.Config.health_check_config:type_name -> steady.v1.HealthCheckConfig
-	6,  // 2: steady.v1.Config.retry_throttling:type_name -> steady.v1.RetryThrottling
-	8,  // 3: steady.v1.Config.method_config:type_name -> steady.v1.MethodConfig
+	15, // 0: steady.v1.Config.load_balancing_config:type_name -> google.protobuf.Struct
+	7,  // 1: steady.v1.Config.health_check_config:type_name -> steady.v1.HealthCheckConfig
+	8,  // 2: steady.v1.Config.retry_throttling:type_name -> steady.v1.RetryThrottling
+	10, // 3: steady.v1.Config.method_config:type_name -> steady.v1.MethodConfig
 	0,  // 4: steady.v1.Config.mode:type_name -> steady.v1.Mode
-	7,  // 5: steady.v1.Config.retry_budget:type_name -> steady.v1.RetryBudget
-	14, // 6: steady.v1.RetryBudget.interval:type_name -> google.protobuf.Duration
-	12, // 7: steady.v1.MethodConfig.name:type_name -> steady.v1.MethodConfig.Name
-	14, // 8: steady.v1.MethodConfig.timeout:type_name -> google.protobuf.Duration
-	9,  // 9: steady.v1.MethodConfig.retry_policy:type_name -> steady.v1.RetryPolicy
-	0,  // 10: steady.v1.MethodConfig.mode:type_name -> steady.v1.Mode
-	10, // 11: steady.v1.MethodConfig.deadline:type_name -> steady.v1.Deadline
-	11, // 12: steady.v1.MethodConfig.breaker:type_name -> steady.v1.Breaker
-	3,  // 13: steady.v1.MethodConfig.fail_on:type_name -> steady.v1.Code
-	14, // 14: steady.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
-	14, // 15: steady.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
-	3,  // 16: steady.v1.RetryPolicy.retryable_status_codes:type_name -> steady.v1.Code
-	1,  // 17: steady.v1.RetryPolicy.jitter:type_name -> steady.v1.Jitter
-	14, // 18: steady.v1.RetryPolicy.max_elapsed:type_name -> google.protobuf.Duration
-	14, // 19: steady.v1.Deadline.default:type_name -> google.protobuf.Duration
-	14, // 20: steady.v1.Deadline.max:type_name -> google.protobuf.Duration
-	14, // 21: steady.v1.Deadline.attempt_timeout:type_name -> google.protobuf.Duration
-	14, // 22: steady.v1.Deadline.reserve:type_name -> google.protobuf.Duration
-	2,  // 23: steady.v1.Deadline.feasibility:type_name -> steady.v1.Feasibility
-	14, // 24: steady.v1.Breaker.slow_after:type_name -> google.protobuf.Duration
-	14, // 25: steady.v1.Breaker.window:type_name -> google.protobuf.Duration
-	14, // 26: steady.v1.Breaker.open_time:type_name -> google.protobuf.Duration
-	14, // 27: steady.v1.Breaker.max_open_time:type_name -> google.protobuf.Duration
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	9,  // 5: steady.v1.Config.retry_budget:type_name -> steady.v1.RetryBudget
+	5,  // 6: steady.v1.Config.channel:type_name -> steady.v1.Channel
+	16, // 7: steady.v1.Channel.connect_timeout:type_name -> google.protobuf.Duration
+	6,  // 8: steady.v1.Channel.keepalive:type_name -> steady.v1.Keepalive
+	16, // 9: steady.v1.Keepalive.time:type_name -> google.protobuf.Duration
+	16, // 10: steady.v1.Keepalive.timeout:type_name -> google.protobuf.Duration
+	16, // 11: steady.v1.RetryBudget.interval:type_name -> google.protobuf.Duration
+	14, // 12: steady.v1.MethodConfig.name:type_name -> steady.v1.MethodConfig.Name
+	16, // 13: steady.v1.MethodConfig.timeout:type_name -> google.protobuf.Duration
+	11, // 14: steady.v1.MethodConfig.retry_policy:type_name -> steady.v1.RetryPolicy
+	0,  // 15: steady.v1.MethodConfig.mode:type_name -> steady.v1.Mode
+	12, // 16: steady.v1.MethodConfig.deadline:type_name -> steady.v1.Deadline
+	13, // 17: steady.v1.MethodConfig.breaker:type_name -> steady.v1.Breaker
+	3,  // 18: steady.v1.MethodConfig.fail_on:type_name -> steady.v1.Code
+	16, // 19: steady.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
+	16, // 20: steady.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
+	3,  // 21: steady.v1.RetryPolicy.retryable_status_codes:type_name -> steady.v1.Code
+	1,  // 22: steady.v1.RetryPolicy.jitter:type_name -> steady.v1.Jitter
+	16, // 23: steady.v1.RetryPolicy.max_elapsed:type_name -> google.protobuf.Duration
+	16, // 24: steady.v1.Deadline.default:type_name -> google.protobuf.Duration
+	16, // 25: steady.v1.Deadline.max:type_name -> google.protobuf.Duration
+	16, // 26: steady.v1.Deadline.attempt_timeout:type_name -> google.protobuf.Duration
+	16, // 27: steady.v1.Deadline.reserve:type_name -> google.protobuf.Duration
+	2,  // 28: steady.v1.Deadline.feasibility:type_name -> steady.v1.Feasibility
+	16, // 29: steady.v1.Deadline.first_message:type_name -> google.protobuf.Duration
+	16, // 30: steady.v1.Deadline.idle:type_name -> google.protobuf.Duration
+	16, // 31: steady.v1.Deadline.send:type_name -> google.protobuf.Duration
+	16, // 32: steady.v1.Breaker.slow_after:type_name -> google.protobuf.Duration
+	16, // 33: steady.v1.Breaker.window:type_name -> google.protobuf.Duration
+	16, // 34: steady.v1.Breaker.open_time:type_name -> google.protobuf.Duration
+	16, // 35: steady.v1.Breaker.max_open_time:type_name -> google.protobuf.Duration
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_steady_v1_config_proto_init() }
@@ -1469,19 +1680,19 @@ func file_steady_v1_config_proto_init() {
 	if File_steady_v1_config_proto != nil {
 		return
 	}
-	file_steady_v1_config_proto_msgTypes[2].OneofWrappers = []any{}
-	file_steady_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
 	file_steady_v1_config_proto_msgTypes[4].OneofWrappers = []any{}
 	file_steady_v1_config_proto_msgTypes[5].OneofWrappers = []any{}
 	file_steady_v1_config_proto_msgTypes[6].OneofWrappers = []any{}
 	file_steady_v1_config_proto_msgTypes[7].OneofWrappers = []any{}
+	file_steady_v1_config_proto_msgTypes[8].OneofWrappers = []any{}
+	file_steady_v1_config_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steady_v1_config_proto_rawDesc), len(file_steady_v1_config_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

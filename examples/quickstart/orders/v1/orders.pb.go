@@ -447,12 +447,12 @@ func (x *WatchResponse) GetOrder() *Order {
 	return nil
 }
 
-// ChatRequest is one message of the customer.
+// ChatRequest is one question of the customer.
 type ChatRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// order_id of the order it is about.
 	OrderId string `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
-	// text of the message.
+	// text of the question.
 	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -582,12 +582,12 @@ const file_orders_v1_orders_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_PLACED\x10\x01\x12\x11\n" +
 	"\rSTATE_SHIPPED\x10\x02\x12\x13\n" +
-	"\x0fSTATE_DELIVERED\x10\x032\xff\x01\n" +
+	"\x0fSTATE_DELIVERED\x10\x032\x84\x02\n" +
 	"\x06Orders\x129\n" +
 	"\x03Get\x12\x15.orders.v1.GetRequest\x1a\x16.orders.v1.GetResponse\"\x03\x90\x02\x01\x12:\n" +
 	"\x05Place\x12\x17.orders.v1.PlaceRequest\x1a\x18.orders.v1.PlaceResponse\x12A\n" +
-	"\x05Watch\x12\x17.orders.v1.WatchRequest\x1a\x18.orders.v1.WatchResponse\"\x03\x90\x02\x010\x01\x12;\n" +
-	"\x04Chat\x12\x16.orders.v1.ChatRequest\x1a\x17.orders.v1.ChatResponse(\x010\x01BEZCgithub.com/grpcsteady/steady/examples/quickstart/orders/v1;ordersv1b\x06proto3"
+	"\x05Watch\x12\x17.orders.v1.WatchRequest\x1a\x18.orders.v1.WatchResponse\"\x03\x90\x02\x010\x01\x12@\n" +
+	"\x04Chat\x12\x16.orders.v1.ChatRequest\x1a\x17.orders.v1.ChatResponse\"\x03\x90\x02\x01(\x010\x01BEZCgithub.com/grpcsteady/steady/examples/quickstart/orders/v1;ordersv1b\x06proto3"
 
 var (
 	file_orders_v1_orders_proto_rawDescOnce sync.Once

@@ -41,7 +41,8 @@ type OrdersClient interface {
 	Place(ctx context.Context, in *PlaceRequest, opts ...grpc.CallOption) (*PlaceResponse, error)
 	// Watch sends the order and then each change of it, until it is delivered.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
-	// Chat talks to the shop about an order: each message gets an answer.
+	// Chat answers questions about orders, one after the other. Asking changes
+	// nothing, so that a chat may begin anew as long as no answer has come.
 	Chat(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ChatRequest, ChatResponse], error)
 }
 
@@ -119,7 +120,8 @@ type OrdersServer interface {
 	Place(context.Context, *PlaceRequest) (*PlaceResponse, error)
 	// Watch sends the order and then each change of it, until it is delivered.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
-	// Chat talks to the shop about an order: each message gets an answer.
+	// Chat answers questions about orders, one after the other. Asking changes
+	// nothing, so that a chat may begin anew as long as no answer has come.
 	Chat(grpc.BidiStreamingServer[ChatRequest, ChatResponse]) error
 	mustEmbedUnimplementedOrdersServer()
 }
