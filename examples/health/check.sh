@@ -5,8 +5,9 @@
 #
 #	examples/health/check.sh
 #
-# Needs Go, bash and curl. grpcurl and grpc-health-probe are installed at pinned versions outside the tree;
-# HAProxy and nginx come from Debian when the script is run by root, and their part is skipped when they can't.
+# Needs Go, bash and curl. grpcurl and grpc-health-probe are installed at pinned versions outside the tree,
+# HAProxy and nginx are unpacked there from Debian's packages; where that is not possible and the machine has none
+# of its own, their part is skipped, and a line says so.
 set -euo pipefail
 
 grpcurl_version=1.9.4
@@ -61,15 +62,23 @@ install() { # NAME VERSION PACKAGE
 	PATH=$dir:$PATH
 }
 
-# debian NAME installs one of Debian's programs where that is possible.
+# debian NAME PACKAGES... makes a command of one of Debian's programs. It is unpacked outside the tree and not
+# installed, so that this needs no root and starts no service; where that is not possible, the machine's own serves.
 debian() {
-	PATH=$PATH:/usr/sbin
-	command -v "$1" >/dev/null && return
-	[[ $(id -u) == 0 ]] && command -v apt-get >/dev/null || return 1
-	echo "installing $2 from Debian"
-	{ apt-get install -y --no-install-recommends "$2" ||
-		{ apt-get update && apt-get install -y --no-install-recommends "$2"; }; } >"$work/apt" 2>&1 || return 1
-	command -v "$1" >/dev/null
+	local name=$1 dir=$tools/debian-$1 libs
+	shift
+	if [[ ! -x $dir/usr/sbin/$name ]] && command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
+		echo "unpacking Debian's $name into $dir"
+		mkdir -p "$work/deb-$name" "$dir"
+		(cd "$work/deb-$name" && apt-get download -qq -o APT::Sandbox::User=root "$@" &&
+			for deb in *.deb; do dpkg-deb -x "$deb" "$dir"; done) >"$work/apt" 2>&1 || rm -rf "$dir"
+	fi
+	if [[ -x $dir/usr/sbin/$name ]]; then
+		libs=$(find "$dir/usr/lib" -maxdepth 1 -name '*-linux-gnu*' -type d 2>/dev/null | head -1 || true)
+		command="env LD_LIBRARY_PATH=$libs $dir/usr/sbin/$name"
+		$command -v >/dev/null 2>&1 && return
+	fi
+	command=$(PATH=$PATH:/usr/sbin command -v "$name") && $command -v >/dev/null 2>&1
 }
 
 install grpcurl $grpcurl_version github.com/fullstorydev/grpcurl/cmd/grpcurl
@@ -81,7 +90,7 @@ serve() {
 	local name=$1 log=$work/$1.out until=$((SECONDS + 20)) kind addr
 	shift
 	: >"$log"
-	"$work/health" -dir "$work/$name" -grpc 127.0.0.1:0 -http 127.0.0.1:0 -every 500ms -drain-wait 2s "$@" >"$log" 2>>"$work/$name.log" &
+	"$work/health" -dir "$work/$name" -grpc 127.0.0.1:0 -http 127.0.0.1:0 -every 500ms "$@" >"$log" 2>>"$work/$name.log" &
 	pids+=($!)
 	printf -v "${name}_pid" %s $!
 	while [[ $(wc -l <"$log") -lt 2 ]]; do
@@ -212,8 +221,9 @@ port() {
 	echo $p
 }
 
-if debian haproxy haproxy; then
-	echo "--- HAProxy $(haproxy -v | head -1 | cut -d' ' -f3), which asks /health/ready"
+if debian haproxy haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1; then
+	haproxy=$command
+	echo "--- HAProxy $($haproxy -v | head -1 | cut -d' ' -f3), which asks /health/ready"
 	front=$(port)
 	stats=$(port)
 	cat >"$work/haproxy.cfg" <<CFG
@@ -237,8 +247,8 @@ listen stats
     stats enable
     stats uri /stats
 CFG
-	haproxy -c -q -f "$work/haproxy.cfg"
-	haproxy -db -f "$work/haproxy.cfg" >"$work/haproxy.log" 2>&1 &
+	$haproxy -c -q -f "$work/haproxy.cfg"
+	$haproxy -db -f "$work/haproxy.cfg" >"$work/haproxy.log" 2>&1 &
 	pids+=($!)
 	server() { curl -s "http://127.0.0.1:$stats/stats;csv" | awk -F, -v s="$1" '$1 == "orders" && $2 == s { print $18 }'; }
 	becomes 'HAProxy on near' UP server near
@@ -253,13 +263,14 @@ CFG
 	becomes 'HAProxy on near, unlocked' UP server near
 	told+=' NOT_SERVING SERVING'
 else
-	echo 'skipped: HAProxy (not installed, and not root on Debian)'
+	echo 'skipped: HAProxy (no Debian package to unpack, and none installed)'
 	server() { echo skipped; }
 fi
 
 through_nginx=''
-if debian nginx nginx-light; then
-	echo "--- $(nginx -v 2>&1 | cut -d' ' -f3), which asks nobody and goes to the next server on an error"
+if debian nginx nginx; then
+	nginx="$command -e $work/nginx.log -p $work"
+	echo "--- $($nginx -v 2>&1 | cut -d' ' -f3), which asks nobody and goes to the next server on an error"
 	front=$(port)
 	cat >"$work/nginx.conf" <<CFG
 master_process off;
@@ -292,8 +303,8 @@ http {
     }
 }
 CFG
-	nginx -t -q -c "$work/nginx.conf"
-	nginx -c "$work/nginx.conf" >"$work/nginx.out" 2>&1 &
+	$nginx -t -q -c "$work/nginx.conf"
+	$nginx -c "$work/nginx.conf" >"$work/nginx.out" 2>&1 &
 	nginx_pid=$!
 	pids+=($nginx_pid)
 	order() { grpcurl -plaintext -max-time 3 -d '{"id":"o-1"}' 127.0.0.1:"$front" $orders/Get | grep -o lamp; }
@@ -301,7 +312,7 @@ CFG
 	is 'the probe through nginx' "$(curl -s --http2-prior-knowledge -o "$work/body" -w '%{http_code}' "http://127.0.0.1:$front/ready")" 200
 	through_nginx=yes
 else
-	echo 'skipped: nginx (not installed, and not root on Debian)'
+	echo 'skipped: nginx (no Debian package to unpack, and none installed)'
 fi
 
 echo '--- SIGTERM: told, still served, then gone'
