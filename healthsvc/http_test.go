@@ -36,6 +36,7 @@ func TestHTTPGolden(t *testing.T) {
 		do   func(h *healthsvc.Health, db, cache, disk *dep, dog *healthsvc.Watchdog)
 	}{
 		{"starting", func(_ *healthsvc.Health, db, _, _ *dep, _ *healthsvc.Watchdog) { db.set(errDown) }},
+		{"cache-starting", func(*healthsvc.Health, *dep, *dep, *dep, *healthsvc.Watchdog) {}},
 		{"up", func(*healthsvc.Health, *dep, *dep, *dep, *healthsvc.Watchdog) {}},
 		{"degraded", func(_ *healthsvc.Health, _, cache, _ *dep, _ *healthsvc.Watchdog) {
 			cache.set(errors.New(`dial tcp "cache:6379": <refused>`))
@@ -60,7 +61,7 @@ func TestHTTPGolden(t *testing.T) {
 			}
 			h := newHealth(t,
 				healthsvc.WithCheck("database", db, healthsvc.Jitter(0), healthsvc.Grace(grace)),
-				healthsvc.WithCheck("cache", cache, healthsvc.Jitter(0), healthsvc.Degrading()),
+				healthsvc.WithCheck("cache", cache, healthsvc.Jitter(0), healthsvc.Degrading(), healthsvc.Grace(time.Hour)),
 				healthsvc.WithCheck("disk", disk, healthsvc.Jitter(0)))
 			dog, err := h.Watchdog("loop", 50*s)
 			if err != nil {
@@ -69,8 +70,11 @@ func TestHTTPGolden(t *testing.T) {
 			if tt.name != "stalled" {
 				time.AfterFunc(30*s, dog.Feed)
 			}
-			if tt.name == "starting" {
+			switch tt.name {
+			case "starting":
 				db.set(errDown)
+			case "cache-starting": // which is no reason yet to call the process degraded
+				cache.set(errDown)
 			}
 			h.Start()
 			if tt.name != "starting" {

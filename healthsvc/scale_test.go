@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 
@@ -139,5 +140,29 @@ func TestManyWatchers(t *testing.T) {
 	}
 	if got := h.Snapshot().Watches; got != watchers {
 		t.Errorf("%d watches are open", got)
+	}
+}
+
+// TestTheLastWord: a Watch that was busy sending when the server stopped is told NOT_SERVING before its end.
+func TestTheLastWord(t *testing.T) {
+	for range 20 { // which of two channels a select sees first is random
+		steadytest.Run(t, func(t *testing.T) {
+			h, reg := newHealth(t), &registrar{}
+			h.Register(reg)
+			release, end := make(chan struct{}), make(chan error, 1)
+			var told []string
+			go func() {
+				end <- reg.impl.Watch(&healthpb.HealthCheckRequest{}, &fakeStream{t.Context(), func(r *healthpb.HealthCheckResponse) error {
+					told = append(told, r.GetStatus().String())
+					<-release
+					return nil
+				}})
+			}()
+			synctest.Wait()
+			h.Close()
+			close(release)
+			wantCode(t, <-end, codes.Unavailable)
+			wantLines(t, told, serving, notServing)
+		})
 	}
 }
