@@ -73,7 +73,7 @@ func Grace(d time.Duration) CheckOption { return func(c *checkConfig) { c.grace 
 
 // Degrading makes a check that is reported when it is down, and takes down only names that declare it.
 // Default: critical, which takes readiness down.
-func Degrading() CheckOption { return func(c *checkConfig) { c.class = OnlyDegrading } }
+func Degrading() CheckOption { return func(c *checkConfig) { c.class = ClassDegrading } }
 
 // withDefaults fills in what depends on other fields.
 func (c checkConfig) withDefaults() checkConfig {

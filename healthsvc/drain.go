@@ -27,7 +27,7 @@ type drain struct {
 //  5. The checks end, as by Close.
 //
 // The end of ctx skips what is left of 1 and 3. A second call waits for the first. [PhaseChanged] tells of the
-// steps.
+// steps. A handler that calls Drain must do it on a goroutine of its own, or the drain waits for the handler.
 func (h *Health) Drain(ctx context.Context) error { return h.drainFor(ctx, true) }
 
 func (h *Health) drainFor(ctx context.Context, mayResume bool) error {
@@ -77,11 +77,11 @@ func (h *Health) draining(ctx context.Context, d *drain) error {
 
 // stop stops servers at once together, gracefully at first. Where Stop was needed it does not wait for
 // GracefulStop to return, which waits for handlers.
-func stop(ctx context.Context, servers []Server, limit time.Duration) error {
+func stop(ctx context.Context, servers []stoppable, limit time.Duration) error {
 	graceful := make(chan struct{})
 	go func() {
 		defer close(graceful)
-		all(servers, Server.GracefulStop)
+		all(servers, stoppable.GracefulStop)
 	}()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -99,12 +99,12 @@ func stop(ctx context.Context, servers []Server, limit time.Duration) error {
 		return nil
 	default:
 	}
-	all(servers, Server.Stop)
+	all(servers, stoppable.Stop)
 	return errors.Join(ErrCut, cause)
 }
 
 // all does something with every server at once, and waits for it.
-func all(servers []Server, do func(Server)) {
+func all(servers []stoppable, do func(stoppable)) {
 	done := make(chan struct{}, len(servers))
 	for _, s := range servers {
 		go func() {

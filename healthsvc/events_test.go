@@ -85,7 +85,7 @@ func TestEventsAndSnapshot(t *testing.T) {
 		ended, failed := 0, 0
 		for _, e := range a.all {
 			if e, ok := e.(*healthsvc.CheckEnded); ok {
-				if e.Check != "database" || e.Class != healthsvc.OnlyDegrading {
+				if e.Check != "database" || e.Class != healthsvc.ClassDegrading {
 					t.Errorf("%+v", e)
 				}
 				if ended++; e.Err != nil {

@@ -35,8 +35,9 @@ type Health struct {
 	settled  bool  // each of them was found up or down once
 	phase    Phase
 	since    time.Time // of the phase
-	servers  []Server
+	servers  []stoppable
 	drain    *drain
+	wrapped  bool // registered with something that is no server
 	started  bool
 	closed   bool
 	stop     context.CancelFunc // ends the checks
@@ -151,7 +152,7 @@ func unique(deps []int) []int {
 func (h *Health) setReadiness() error {
 	if h.cfg.readiness == nil {
 		for _, c := range h.checks {
-			if c.class == Critical {
+			if c.class == ClassCritical {
 				h.ready = append(h.ready, c.index)
 			}
 		}

@@ -154,7 +154,7 @@ func (badError) Error() string { panic("no words") }
 // TestErrorThatPanics: an error of the user's costs its words, and no answer.
 func TestErrorThatPanics(t *testing.T) {
 	steadytest.Run(t, func(t *testing.T) {
-		h := newHealth(t, healthsvc.WithCheck("x", &dep{err: badError{}}), healthsvc.WithObserver(healthsvc.SlogObserver(slog.New(slog.NewTextHandler(io.Discard, nil)))))
+		h := newHealth(t, healthsvc.WithCheck("x", &dep{err: badError{}}), healthsvc.WithObserver(healthsvc.SlogObserver(slog.New(slog.DiscardHandler))))
 		h.Start()
 		time.Sleep(s / 2)
 		body, _ := io.ReadAll(get(h.Handler(healthsvc.Details()), "GET", "/health/ready").Body)

@@ -24,8 +24,8 @@ var (
 	ErrStopping = errors.New("healthsvc: the server stops")
 )
 
-// Server is what a drain stops: a *grpc.Server.
-type Server interface {
+// stoppable is what a drain stops: a *grpc.Server.
+type stoppable interface {
 	GracefulStop()
 	Stop()
 	GetServiceInfo() map[string]grpc.ServiceInfo
@@ -37,12 +37,14 @@ type Server interface {
 // server may share the service: they drain together.
 func (h *Health) Register(s grpc.ServiceRegistrar) {
 	healthpb.RegisterHealthServer(s, server{h: h})
-	if srv, ok := s.(Server); ok {
-		h.mu.Lock()
+	h.mu.Lock()
+	if srv, ok := s.(stoppable); ok {
 		h.servers = append(h.servers, srv)
 		h.unadopted.Store(true)
-		h.mu.Unlock()
+	} else {
+		h.wrapped = true
 	}
+	h.mu.Unlock()
 	h.Start()
 }
 
@@ -77,21 +79,25 @@ func (h *Health) adopt() {
 // A server has one life, and so has its health service: Serve is called once.
 func (h *Health) Serve(ctx context.Context, srv *grpc.Server, lis net.Listener) error {
 	h.mu.Lock()
-	known, closed := false, h.closed
-	for _, s := range h.servers {
-		known = known || s == Server(srv)
-	}
+	known, wrapped, closed := slices.Contains(h.servers, stoppable(srv)), h.wrapped, h.closed
 	h.mu.Unlock()
 	if closed {
 		_ = lis.Close()
 		return fmt.Errorf("%w: its life is over", ErrStopping)
 	}
 	if !known {
-		if _, taken := srv.GetServiceInfo()[healthpb.Health_ServiceDesc.ServiceName]; taken {
+		switch _, taken := srv.GetServiceInfo()[healthpb.Health_ServiceDesc.ServiceName]; {
+		case !taken:
+			h.Register(srv)
+		case wrapped: // the server is behind what Register was given
+			h.mu.Lock()
+			h.servers = append(h.servers, srv)
+			h.unadopted.Store(true)
+			h.mu.Unlock()
+		default:
 			_ = lis.Close()
 			return errors.New("healthsvc: another health service is registered with the server")
 		}
-		h.Register(srv)
 	}
 	h.adopt()
 	served := make(chan error, 1)

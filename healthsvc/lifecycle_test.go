@@ -400,3 +400,55 @@ func TestWatchdog(t *testing.T) {
 		}
 	})
 }
+
+// wrapped is a registrar around a server, as frameworks have them.
+type wrapped struct{ grpc.ServiceRegistrar }
+
+// TestServeBehindAWrapper: a service registered through somebody's registrar is the server's own.
+func TestServeBehindAWrapper(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		w := newWorld(t)
+		echov1.RegisterEchoServer(w.srv, &echov1.UnimplementedEchoServer{})
+		h := newHealth(t)
+		h.Register(wrapped{w.srv})
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- h.Serve(ctx, w.srv, w.lis) }()
+		synctest.Wait()
+		open := w.watch("steady.echo.v1.Echo")
+		wantLines(t, open.take(), serving)
+		begin := time.Now()
+		cancel()
+		if err := <-served; err != nil || time.Since(begin) != 5*s {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+		wantLines(t, open.take(), serving, notServing, "Unavailable")
+	})
+}
+
+// TestTwoServersDrainTogether: one health service behind two ports.
+func TestTwoServersDrainTogether(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		a, b := newWorld(t), newWorld(t)
+		echov1.RegisterEchoServer(b.srv, &slow{take: 7 * s})
+		h := newHealth(t)
+		h.Register(a.srv)
+		b.serve(h)
+		served := make(chan error, 1)
+		go func() { served <- a.srv.Serve(a.lis) }()
+		inFlight := b.call()
+		if got := a.check("steady.echo.v1.Echo"); got != serving {
+			t.Errorf("the other server's service is %s", got)
+		}
+		begin := time.Now()
+		if err := h.Drain(t.Context()); err != nil || time.Since(begin) != 7*s {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		if err := <-inFlight; err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -112,7 +112,7 @@ func WithDrainWait(d time.Duration) Option { return func(c *config) { c.drainWai
 func WithStopLimit(d time.Duration) Option { return func(c *config) { c.stopLimit = d } }
 
 // WithMaxWatches bounds how many Watches may be open at once: a further one is refused with
-// RESOURCE_EXHAUSTED. Default 20,000, which is some 300 MB at worst; range 1 to 1,000,000.
+// RESOURCE_EXHAUSTED. Default 20,000, which is some 240 MB; range 1 to 1,000,000.
 func WithMaxWatches(n int) Option { return func(c *config) { c.maxWatches = n } }
 
 // WithMaxUnknownWatches bounds how many of them may wait for names that do not exist: only those can be made

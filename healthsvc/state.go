@@ -33,16 +33,16 @@ type Class uint8
 
 // The classes of checks.
 const (
-	Critical      Class = iota // takes readiness down
-	OnlyDegrading              // is reported, and takes nothing down but the names that declare it
+	ClassCritical  Class = iota // takes readiness down
+	ClassDegrading              // is reported, and takes nothing down but the names that declare it
 )
 
 // String returns "critical" or "degrading".
 func (c Class) String() string {
 	switch c {
-	case Critical:
+	case ClassCritical:
 		return "critical"
-	case OnlyDegrading:
+	case ClassDegrading:
 		return "degrading"
 	}
 	return "Class(" + strconv.Itoa(int(c)) + ")"
