@@ -43,6 +43,7 @@ func TestClientsThatWatch(t *testing.T) {
 			})
 			state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: name}}})
 		}
+		synctest.Wait() // the first probe of each
 		dial := func(service string) echov1.EchoClient {
 			r := manual.NewBuilderWithScheme("watching")
 			r.InitialState(state)

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -116,6 +117,7 @@ func rollingRestart(t *testing.T, serviceConfig string) {
 		lives[name] = begin(name)
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: name}}})
 	}
+	synctest.Wait() // until each has seen its database once: who calls before is told that nobody serves
 	r := manual.NewBuilderWithScheme("rolling")
 	r.InitialState(state)
 	conn, err := grpc.NewClient("rolling:///", grpc.WithResolvers(r), grpc.WithContextDialer(network.Dial),
