@@ -69,10 +69,11 @@ type Attempt struct {
 	Method  string // full method, "/service/Method"
 	Number  int    // 1 for the first attempt
 	Stream  bool   // a stream's duration says nothing about latency
+	Judged  bool   // the driver will tell how it ended; see Tell
 
-	picked    atomic.Pointer[string]
-	endpoints atomic.Int32
-	sent      atomic.Int32
+	told    atomic.Uint32 // how many endpoints there are, and in the lowest two bits a Sent
+	picked  atomic.Pointer[string]
+	learner atomic.Pointer[Learner]
 }
 
 // Avoids reports whether another attempt of the same call was sent to the endpoint.
@@ -130,7 +131,8 @@ func (a *Attempt) Picked() string {
 // SetEndpoints tells how many endpoints the picker could choose from.
 func (a *Attempt) SetEndpoints(n int) {
 	if a != nil {
-		a.endpoints.Store(int32(min(n, 1<<30))) //nolint:gosec // bounded in the same expression
+		n := uint32(min(max(n, 0), 1<<29)) << sentBits //nolint:gosec // bounded in the same expression
+		a.change(func(told uint32) uint32 { return n | told&sentMask })
 	}
 }
 
@@ -139,7 +141,21 @@ func (a *Attempt) Endpoints() int {
 	if a == nil {
 		return 0
 	}
-	return int(a.endpoints.Load())
+	return int(a.told.Load() >> sentBits)
+}
+
+const (
+	sentBits = 2
+	sentMask = 1<<sentBits - 1
+)
+
+func (a *Attempt) change(f func(told uint32) uint32) {
+	for {
+		old := a.told.Load()
+		if next := f(old); next == old || a.told.CompareAndSwap(old, next) {
+			return
+		}
+	}
 }
 
 // Sent says whether an attempt reached the wire.
@@ -154,13 +170,19 @@ const (
 // SetSent tells whether a stream was opened on a connection for the attempt. An attempt that was sent once
 // stays sent, whatever a repeated pick says later.
 func (a *Attempt) SetSent(sent bool) {
-	switch {
-	case a == nil:
-	case sent:
-		a.sent.Store(int32(SentYes))
-	default:
-		a.sent.CompareAndSwap(int32(SentUnknown), int32(SentNo))
+	if a == nil {
+		return
 	}
+	a.change(func(told uint32) uint32 {
+		switch {
+		case sent:
+			return told&^sentMask | uint32(SentYes)
+		case Sent(told&sentMask) == SentUnknown:
+			return told | uint32(SentNo)
+		default:
+			return told
+		}
+	})
 }
 
 // Sent returns what is known of the attempt's way to the wire.
@@ -168,7 +190,7 @@ func (a *Attempt) Sent() Sent {
 	if a == nil {
 		return SentUnknown
 	}
-	return Sent(a.sent.Load()) //nolint:gosec // only the three values above are stored
+	return Sent(a.told.Load() & sentMask)
 }
 
 type key struct{}

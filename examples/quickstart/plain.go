@@ -14,8 +14,7 @@ import (
 const (
 	callTimeout    = time.Second
 	attemptTimeout = 200 * time.Millisecond
-	maxAttempts    = 5
-	budgetRatio    = 0.5
+	maxAttempts    = 4
 )
 
 // connectPlain opens a channel as gRPC comes: round_robin, and the same timeout as the rule's. count is told

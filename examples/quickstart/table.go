@@ -20,13 +20,11 @@ func intro(w io.Writer, s settings) {
 	for _, p := range patients() {
 		fmt.Fprintf(&b, "  %s %s\n", p.name, p.story)
 	}
-	fmt.Fprintf(&b, "%d calls a second for %v with plain gRPC, then with steady; both round robin, both with %v for a call.\n"+
+	fmt.Fprintf(&b, "%d calls a second for %v with plain gRPC and round robin, then with steady; both have %v for a call.\n"+
 		"Of %d calls one is a server stream and one a bidi stream: a call too, from its opening to its end.\n",
 		s.rate, s.each, callTimeout, visits)
 	fmt.Fprintf(&b, "steady makes up to %d attempts of %v each, a stream's to its first message, as the methods are marked\n"+
-		"NO_SIDE_EFFECTS. Its retry budget is %g a call, more than the default of 0.2: getting round three sick servers\n"+
-		"of five takes nearly as many as the default grants, which would leave no room for a bad moment.\n\n",
-		maxAttempts, attemptTimeout, budgetRatio)
+		"NO_SIDE_EFFECTS, takes out servers that keep failing, and sends a retry to another server.\n\n", maxAttempts, attemptTimeout)
 	_, _ = io.WriteString(w, b.String())
 }
 
@@ -63,7 +61,10 @@ func reading(c comparison) string {
 		return first + "\n" + second + ", which is no gain: this machine may have been too busy to tell."
 	}
 	retries := s.attempts - s.Calls
+	which := fmt.Sprintf("of %d retries %d", retries, s.RetriedElsewhere)
+	if s.RetriedElsewhere == retries {
+		which = fmt.Sprintf("all %d retries", retries)
+	}
 	return first + "\n" + second + fmt.Sprintf(
-		":\nan attempt that hangs is given up after %v, and of %d retries %d went to a server not tried before.",
-		attemptTimeout, retries, s.RetriedElsewhere)
+		":\nan attempt that hangs is given up after %v, and %s went to a server not tried before.", attemptTimeout, which)
 }

@@ -34,6 +34,11 @@ an attempt that hangs is given up after 200ms, and of 598 retries 551 went to a 
 		t.Errorf("got\n%s\nwant\n%s", &got, want)
 	}
 
+	c.Steady.RetriedElsewhere = 598
+	if text := reading(c); !strings.Contains(text, "and all 598 retries went to a server not tried before.") {
+		t.Errorf("the reading of a run in which no retry met a server again: %s", text)
+	}
+
 	// It says what there is, not what there should be.
 	c.Plain, c.Steady = c.Steady, c.Plain
 	if text := reading(c); !strings.Contains(text, "steady 488 of 3150") || !strings.Contains(text, "no gain") {

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/grpcsteady/steady/interceptors/window"
+	"github.com/grpcsteady/steady/balancer/window"
 )
 
 // ErrOpen is what a breaker refuses a call with: it is open, forced open, or half-open with all probes under

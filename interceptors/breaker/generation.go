@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/grpcsteady/steady/interceptors/window"
+	"github.com/grpcsteady/steady/balancer/window"
 )
 
 // generation is one stay in one state, with all that is remembered in it. A token points to the generation

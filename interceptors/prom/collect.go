@@ -33,18 +33,24 @@ var breakerStates = []breaker.State{breaker.Closed, breaker.Open, breaker.HalfOp
 // states gathers what snapshots say. Two channels may carry one name, and a metric must not be sent twice:
 // of their breakers the one furthest from closed is shown, and budgets add up.
 type states struct {
-	breakers map[[3]string]breaker.Snapshot
-	budgets  map[string]int64
+	breakers   map[[3]string]breaker.Snapshot
+	budgets    map[string]int64
+	endpoints  map[endpointKey]*endpointSum
+	variations map[string]float64 // by channel
 }
 
 func newStates() *states {
-	return &states{breakers: make(map[[3]string]breaker.Snapshot), budgets: make(map[string]int64)}
+	return &states{
+		breakers: make(map[[3]string]breaker.Snapshot), budgets: make(map[string]int64),
+		endpoints: make(map[endpointKey]*endpointSum), variations: make(map[string]float64),
+	}
 }
 
 func (s *states) add(snap steady.Snapshot) {
 	for _, c := range snap.Channels {
 		name := label(c.Name)
 		s.budgets[name] += c.Budget.Left
+		s.addEndpoints(name, c.Endpoints)
 		for _, b := range c.Breakers {
 			key := [3]string{name, label(b.Rule), label(b.Method)}
 			if old, ok := s.breakers[key]; !ok || alarm(b.State) > alarm(old.State) {
@@ -88,6 +94,7 @@ func (s *states) send(m *Metrics, ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(m.ratio, prometheus.GaugeValue, ratio, key[0], key[1], key[2])
 	}
+	s.sendEndpoints(&m.endpoints, ch)
 }
 
 // label makes a text fit for a label: Prometheus refuses what is not UTF-8, and a refused sample would be a

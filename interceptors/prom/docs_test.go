@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
 	echov1 "github.com/grpcsteady/steady/proto/steady/echo/v1"
 
+	_ "github.com/grpcsteady/steady/balancer/weighted"
 	"github.com/grpcsteady/steady/interceptors/breaker"
 	"github.com/grpcsteady/steady/interceptors/deadline"
 	"github.com/grpcsteady/steady/interceptors/fault"
@@ -63,7 +65,15 @@ func everything(t *testing.T) map[string]exposed {
 			if err != nil {
 				t.Fatal(err)
 			}
-			client := echov1.NewEchoClient(fleet.Dial(out.DialOptions(steady.ChannelName(name))...))
+			conn, err := grpc.NewClient(fleet.Target(), out.DialOptions(slices.Concat(
+				[]grpc.DialOption{steady.Resolvers(fleet.Resolver()), steady.ChannelName(name)}, fleet.DialOptions(),
+				[]grpc.DialOption{grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"steady_weighted":{"ejection":{"consecutiveFailures":2}}}]}`)},
+			)...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			client := echov1.NewEchoClient(conn)
 			get := func(text string) {
 				_, _ = client.Get(t.Context(), &echov1.EchoRequest{Text: text}, steady.Timeout(time.Minute))
 			}
@@ -82,28 +92,37 @@ func everything(t *testing.T) map[string]exposed {
 			if err := out.Update([]steady.Rule{{}}); err == nil {
 				t.Fatal("accepted")
 			}
+			note(t, registry, found) // while the channel is open
 		}
 		play([]steady.Rule{rule}, "orders")
 		rule.Mode = steady.ModeObserve
 		play([]steady.Rule{rule}, "stock")
-		families, err := registry.Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range families {
-			e := exposed{histogram: f.GetMetric()[0].GetHistogram() != nil, labels: make(map[string]map[string]bool)}
-			for _, m := range f.GetMetric() {
-				for _, l := range m.GetLabel() {
-					if e.labels[l.GetName()] == nil {
-						e.labels[l.GetName()] = make(map[string]bool)
-					}
-					e.labels[l.GetName()][l.GetValue()] = true
-				}
-			}
-			found[f.GetName()] = e
-		}
 	})
 	return found
+}
+
+// note adds what a scrape shows.
+func note(t *testing.T, registry prometheus.Gatherer, found map[string]exposed) {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		e, ok := found[f.GetName()]
+		if !ok {
+			e = exposed{histogram: f.GetMetric()[0].GetHistogram() != nil, labels: make(map[string]map[string]bool)}
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if e.labels[l.GetName()] == nil {
+					e.labels[l.GetName()] = make(map[string]bool)
+				}
+				e.labels[l.GetName()][l.GetValue()] = true
+			}
+		}
+		found[f.GetName()] = e
+	}
 }
 
 var (

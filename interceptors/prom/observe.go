@@ -59,6 +59,12 @@ func (m *Metrics) Observe(e steady.Event) {
 		m.faults.WithLabelValues(s.channel, s.method, label(e.Fault)).Inc()
 	case *steady.BreakerChanged:
 		m.transitions.WithLabelValues(label(e.Channel), label(e.Rule), label(e.Method), e.Change.To.String(), mode(e.WouldHave)).Inc()
+	case *steady.EndpointChanged:
+		to := "in"
+		if e.Out {
+			to = "out"
+		}
+		m.moves.WithLabelValues(label(e.Channel), to, mode(e.WouldHave)).Inc()
 	case *steady.Reloaded:
 		result := "ok"
 		if e.Err != nil {

@@ -25,12 +25,19 @@
 //	steady_breaker_state{channel,rule,method,state}        gauge, 1 for the state it is in
 //	steady_breaker_failure_ratio{channel,rule,method}      gauge, within the breaker's window
 //	steady_retry_budget_left{channel}                      gauge, retries that the budget still allows
+//	steady_endpoint_requests_total{channel,endpoint}       counter, attempts sent there
+//	steady_endpoint_failures_total{channel,endpoint}       counter, those that failed
+//	steady_endpoint_in_flight{channel,endpoint}            gauge
+//	steady_endpoint_state{channel,endpoint,state}          gauge, 1 for the state: healthy, unhealthy (active checks), ejected, disconnected
+//	steady_endpoint_changes_total{channel,to,mode}         counter, to is out or in
+//	steady_load_variation{channel}                         gauge, how unevenly endpoints were used of late; 0 is evenly
 //	steady_reloads_total{result}                           counter, result is ok or refused
 //
 // mode is enforce, or observe where a rule only observes and the metric counts what would have been.
 //
 // Labels are bounded: a method that stands in no rule and in no descriptor linked into the program is
-// counted under the method "other".
+// counted under the method "other", and so are the endpoints of a channel beyond 256 under the endpoint "other".
+// Endpoints are shown where steady's balancing policies are used.
 //
 // Not for traces or logs, and not for what gRPC's own stats say about connections and bytes.
 package prom
@@ -72,6 +79,8 @@ type Metrics struct {
 	vectors                     []prometheus.Collector
 
 	state, ratio, budget *prometheus.Desc
+	endpoints            endpointDescs
+	moves                *prometheus.CounterVec
 
 	mu        sync.Mutex // guards snapshots
 	snapshots []func() steady.Snapshot
@@ -113,6 +122,7 @@ func New(opts ...Option) *Metrics {
 	m.fallbacks = counter("steady_fallbacks_total", "Calls that a fallback was asked to answer.", "channel", "method", "result")
 	m.faults = counter("steady_faults_injected_total", "Faults injected on purpose.", "channel", "method", "fault")
 	m.transitions = counter("steady_breaker_transitions_total", "Changes of circuit breakers, by the state they changed to.", "channel", "rule", "method", "to", "mode")
+	m.moves = counter("steady_endpoint_changes_total", "Endpoints that a balancing policy took out or let back in.", "channel", "to", "mode")
 	m.reloads = counter("steady_reloads_total", "Exchanges of rules.", "result")
 	m.callSeconds = prometheus.NewDesc("steady_call_duration_seconds", "How long calls took, all attempts and waits included.", []string{"channel", "method"}, nil)
 	m.attemptSeconds = prometheus.NewDesc("steady_attempt_duration_seconds", "How long attempts took.", []string{"channel", "method"}, nil)
@@ -120,6 +130,7 @@ func New(opts ...Option) *Metrics {
 	m.state = prometheus.NewDesc("steady_breaker_state", "1 for the state a circuit breaker is in.", []string{"channel", "rule", "method", "state"}, nil)
 	m.ratio = prometheus.NewDesc("steady_breaker_failure_ratio", "Share of failures within the breaker's window.", []string{"channel", "rule", "method"}, nil)
 	m.budget = prometheus.NewDesc("steady_retry_budget_left", "Retries that the budget of a channel still allows.", []string{"channel"}, nil)
+	m.endpoints = newEndpointDescs()
 	return m
 }
 
@@ -136,6 +147,9 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 		v.Describe(ch)
 	}
 	for _, d := range []*prometheus.Desc{m.calls, m.attempts, m.callSeconds, m.attemptSeconds, m.state, m.ratio, m.budget} {
+		ch <- d
+	}
+	for _, d := range m.endpoints.all() {
 		ch <- d
 	}
 }

@@ -55,6 +55,7 @@ func (t *try) refuse(gate string, err error, after time.Duration) bool {
 // conclude tells breaker, gates and memory how the attempt ended.
 func (t *try) conclude(v Verdict, e ending, err error, at time.Time) {
 	c := t.c
+	t.teach(v, e, at) // what the endpoint did, whatever a rule that observes would have done
 	if t.wouldRefuse {
 		v = VerdictNothing // were the rule enforced, the attempt would not have been made
 	}

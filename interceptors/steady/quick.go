@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"github.com/grpcsteady/steady/balancer/attempt"
 	"github.com/grpcsteady/steady/interceptors/breaker"
 )
 
@@ -74,7 +75,7 @@ func (f *first) run(ctx context.Context, ch *channel, m *method, name string, re
 ) error {
 	defer f.release() // a panic or Goexit below is not ours, but no slot is lost by it
 	w := &wire{Context: ctx}
-	w.att.Channel, w.att.Method, w.att.Number = ch.name, name, 1
+	w.att.Channel, w.att.Method, w.att.Number, w.att.Judged = ch.name, name, 1, true
 	f.wire = w
 	if m.rule.deadline {
 		if limit := m.rule.cutAt(ctx, f.start); !limit.IsZero() {
@@ -96,13 +97,15 @@ func (f *first) run(ctx context.Context, ch *channel, m *method, name string, re
 	}
 	learns := m.breaker != nil || m.rule.deadline
 	if !learns && !ch.out.observers.on() {
+		w.att.Tell(attempt.Outcome{Result: attempt.Success})
 		return nil
 	}
 	f.took = time.Since(f.start)
+	ended := f.start.Add(f.took)
+	w.att.Tell(attempt.Outcome{Result: attempt.Success, At: ended})
 	if !learns {
 		return nil
 	}
-	ended := f.start.Add(f.took)
 	if m.breaker != nil {
 		if w.peer.Addr != nil && w.att.Endpoints() == 0 {
 			ch.seen.success(ended, w.peer.Addr)

@@ -94,7 +94,7 @@ func (t *try) prepare(ctx context.Context, c *call, number int, start time.Time)
 		}
 	}
 	t.att.Call, t.att.Channel, t.att.Method, t.att.Number = c.tried, c.ch.name, c.name, number
-	t.att.Stream = c.stream
+	t.att.Stream, t.att.Judged = c.stream, true
 }
 
 // run makes the attempt: gates, deadline, gRPC, and the account of its end.

@@ -45,6 +45,14 @@ func (r *reader) checkMessage(n *node, path string, m protoreflect.Message) {
 		r.checkRule(n, path, c)
 	case *steadyv1.MethodConfig_Name:
 		r.checkName(n, path, c)
+	case *steadyv1.Ejection:
+		r.checkEjection(n, path, c)
+	case *steadyv1.SlowStart:
+		r.checkSlowStart(n, path, c)
+	case *steadyv1.ActiveCheck:
+		r.checkActive(n, path, c)
+	case *steadyv1.ConsistentHash:
+		r.checkHash(n, path, c)
 	}
 }
 

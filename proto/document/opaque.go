@@ -32,8 +32,8 @@ func (r *reader) policies(root *node) (n *node, path string) {
 	return list, old
 }
 
-// loadBalancing checks the form of the list and copies it into the config. What a policy is told is the
-// policy's own matter.
+// loadBalancing checks the form of the list and copies it into the config. What a foreign policy is told is its
+// own matter.
 func (r *reader) loadBalancing(n *node, path string, c *steadyv1.Config) {
 	if n.kind != kindList || len(n.values) == 0 {
 		r.add(n, path, "is %v without a policy, want a list such as [{round_robin: {}}]", n.kind)
@@ -45,6 +45,7 @@ func (r *reader) loadBalancing(n *node, path string, c *steadyv1.Config) {
 			r.add(v, at, "want an object with one key, the policy's name, such as {round_robin: {}}")
 			continue
 		}
+		r.policy(v.values[0], at, v.keys[0].text)
 		s := new(structpb.Struct)
 		if f := r.object(v, s); f != nil {
 			r.add(f.at, at+f.path, "%s", f.reason)

@@ -96,6 +96,23 @@ var numbers = map[protoreflect.FullName]numberRange{
 	"steady.v1.Breaker.open_jitter":            {least: 0, most: 1, above: true, off: true},
 	"steady.v1.Breaker.probes":                 {least: 1, most: 1000},
 	"steady.v1.Breaker.successes":              {least: 1, most: 1000},
+
+	"steady.v1.LeastRequest.choice_count":      {least: 2, most: 10, clamp: true}, // gRFC A48 clamps it too
+	"steady.v1.LeastRequest.panic_threshold":   {least: 0, most: 1, above: true, off: true},
+	"steady.v1.Weighted.panic_threshold":       {least: 0, most: 1, above: true, off: true},
+	"steady.v1.ConsistentHash.panic_threshold": {least: 0, most: 1, above: true, off: true},
+	"steady.v1.ConsistentHash.max_load":        {least: 1.05, most: 10},
+	"steady.v1.LoadReports.error_penalty":      {least: 0, most: 100, above: true, off: true},
+	"steady.v1.Ejection.consecutive_failures":  {least: 1, most: 1_000_000, off: true},
+	"steady.v1.Ejection.success_ratio":         {least: 0, most: 1, above: true, off: true},
+	"steady.v1.Ejection.margin":                {least: 0, most: 1, above: true},
+	"steady.v1.Ejection.minimum_calls":         {least: 1, most: 1_000_000},
+	"steady.v1.Ejection.max_share":             {least: 0, most: 1, above: true},
+	"steady.v1.SlowStart.min_share":            {least: 0, most: 1, above: true},
+	"steady.v1.SlowStart.aggression":           {least: 0.1, most: 10},
+	"steady.v1.ActiveCheck.fall":               {least: 1, most: 1000},
+	"steady.v1.ActiveCheck.rise":               {least: 1, most: 1000},
+	"steady.v1.ActiveCheck.jitter":             {least: 0, most: 0.5, above: true, off: true},
 }
 
 // durations has every duration of the schema, likewise.
@@ -119,4 +136,15 @@ var durations = map[protoreflect.FullName]timeRange{
 	"steady.v1.Breaker.window":              {least: 100 * ms, most: time.Hour},
 	"steady.v1.Breaker.open_time":           {least: ms, most: time.Hour},
 	"steady.v1.Breaker.max_open_time":       {least: ms, most: day},
+
+	"steady.v1.Latency.decay":           {least: 100 * ms, most: 10 * time.Minute},
+	"steady.v1.Latency.failure_penalty": {least: ms, most: 5 * time.Minute},
+	"steady.v1.LoadReports.blackout":    {least: ms, most: time.Hour, none: true},
+	"steady.v1.LoadReports.expiry":      {least: time.Second, most: time.Hour},
+	"steady.v1.Ejection.window":         {least: 100 * ms, most: time.Hour},
+	"steady.v1.Ejection.base_time":      {least: ms, most: time.Hour},
+	"steady.v1.Ejection.max_time":       {least: ms, most: day},
+	"steady.v1.SlowStart.window":        {least: 100 * ms, most: time.Hour, none: true},
+	"steady.v1.ActiveCheck.interval":    {least: 100 * ms, most: time.Hour},
+	"steady.v1.ActiveCheck.timeout":     {least: ms, most: time.Hour},
 }

@@ -85,6 +85,13 @@ var expected = map[string]expectation{
 	"timeout: cut by a rule":            perRound(2, 2, "limit=attempt"),
 	"fallback: answered":                perRound(1, 1, ""),
 	"observe: what would be retried":    perRound(1, 1, ""),
+
+	// Two endpoints in turns; b of the two gets the odd attempt now and then.
+	"balancing: requests per instance":       {series: 2 * channels, least: attempts / 2 * 0.85, most: (attempts + 1) / 2 * 1.15, rounds: true},
+	"balancing: failures per instance":       {series: 2 * channels, least: 0.1, most: 0.9},
+	"balancing: instance health":             only(expectation{series: 2 * channels, least: 1, most: 1}, "state=healthy"),
+	"balancing: variance of the load":        {series: channels, least: 0, most: 0.2},
+	"balancing: variance over a longer time": {series: channels, least: 0, most: 1},
 }
 
 // check holds an answer against what was expected, with so many rounds a second.

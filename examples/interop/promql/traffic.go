@@ -19,6 +19,7 @@ import (
 
 	echov1 "github.com/grpcsteady/steady/proto/steady/echo/v1"
 
+	_ "github.com/grpcsteady/steady/balancer/weighted"
 	"github.com/grpcsteady/steady/interceptors/breaker"
 	"github.com/grpcsteady/steady/interceptors/deadline"
 	"github.com/grpcsteady/steady/interceptors/prom"
@@ -48,6 +49,9 @@ func rules() []steady.Rule {
 		{Name: "post", Methods: []string{service + "Post"}, Mode: steady.ModeObserve, Idempotent: true, Retry: again},
 	}
 }
+
+// balance goes round, and counts what it would eject for without ejecting anybody: the failures are the rounds'.
+const balance = `{"loadBalancingConfig":[{"steady_weighted":{"ejection":{"consecutiveFailures":-1,"successRatio":-1}}}]}`
 
 // server does what a request asks for.
 type server struct{ echov1.UnimplementedEchoServer }
@@ -124,8 +128,8 @@ func startTraffic(ctx context.Context) (*traffic, error) {
 	}
 	for _, name := range []string{"orders", "stock"} {
 		conn, err := grpc.NewClient(static.Scheme+":///"+strings.Join(addrs, ","), out.DialOptions(steady.ChannelName(name),
-			grpc.WithResolvers(static.Builder()), grpc.WithNoProxy(), grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`))...)
+			steady.Resolvers(static.Builder()), grpc.WithNoProxy(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithDefaultServiceConfig(balance))...)
 		if err != nil {
 			t.stop()
 			return nil, err

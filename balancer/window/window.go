@@ -67,12 +67,20 @@ type bucket struct {
 // New returns a window of the given span, cut into 1 to 1024 buckets; a number outside is moved to the nearest
 // end, and a span below one nanosecond per bucket is raised to it.
 func New(span time.Duration, buckets int) *Window {
-	buckets = min(max(buckets, 1), maxBuckets)
-	width := max(span/time.Duration(buckets), 1)
 	shards := 1
 	for shards < 2*runtime.GOMAXPROCS(0) && shards < maxShards {
 		shards *= 2
 	}
+	return build(span, buckets, shards)
+}
+
+// NewSingle returns a window of one shard, for where there are thousands of windows and none is written by all
+// cores at once: ten buckets are 640 bytes.
+func NewSingle(span time.Duration, buckets int) *Window { return build(span, buckets, 1) }
+
+func build(span time.Duration, buckets, shards int) *Window {
+	buckets = min(max(buckets, 1), maxBuckets)
+	width := max(span/time.Duration(buckets), 1)
 	w := &Window{
 		epoch:   time.Now(),
 		width:   width,
