@@ -2,6 +2,7 @@ package healthsvc_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,16 +14,30 @@ import (
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 
+	"github.com/grpcsteady/steady/balancer/leastrequest"
 	"github.com/grpcsteady/steady/healthsvc"
 	"github.com/grpcsteady/steady/interceptors/steadytest"
 	echov1 "github.com/grpcsteady/steady/proto/steady/echo/v1"
 )
 
-// policies are the clients that a rolling restart must not hurt, by their service configs.
-var policies = []struct{ name, serviceConfig string }{
-	{"round_robin that watches", `{"loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":""}}`},
-	{"round_robin that watches a service", `{"loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":"steady.echo.v1.Echo"}}`},
-	{"plain round_robin", `{"loadBalancingConfig":[{"round_robin":{}}]}`},
+// policies are the clients that a rolling restart must not hurt, by their service configs. Those that are real
+// meet processes as well, which takes seconds each.
+var policies = []struct {
+	name, serviceConfig string
+	real                bool
+}{
+	{"round_robin that watches", watching(roundRobin, ""), false},
+	{"round_robin that watches a service", watching(roundRobin, "steady.echo.v1.Echo"), false},
+	{"plain round_robin", roundRobin, true},
+	{"steady_least_request that watches", watching(leastrequest.ServiceConfig, ""), true},
+	{"plain steady_least_request", leastrequest.ServiceConfig, false},
+}
+
+const roundRobin = `{"loadBalancingConfig":[{"round_robin":{}}]}`
+
+// watching adds client-side health checks of a name to a service config.
+func watching(config, name string) string {
+	return strings.TrimSuffix(config, "}") + `,"healthCheckConfig":{"serviceName":"` + name + `"}}`
 }
 
 // echoes answers after a while with the name of its instance.
