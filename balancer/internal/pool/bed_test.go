@@ -61,15 +61,19 @@ func newBed(t *testing.T, names []string, opts ...steadytest.Option) *bed {
 	return b
 }
 
-// list has the resolver list endpoints: "a", or "a=3" for one with a weight.
+// list has the resolver list endpoints: "a", "a=3" for one with a weight, or "b@1" for one of a backup group.
 func (b *bed) list(names ...string) { b.SetState(b.state(names...)) }
 
 func (b *bed) state(names ...string) resolver.State {
 	s := resolver.State{Attributes: attributes.New(endpoint.HandleKey{}, b.handle)}
 	for _, name := range names {
 		var weight uint32
+		name, group, backup := strings.Cut(name, "@")
 		name, n, said := strings.Cut(name, "=")
 		e := resolver.Endpoint{Addresses: []resolver.Address{{Addr: name}}}
+		if backup {
+			e = endpoint.WithPriority(e, int(group[0]-'0'))
+		}
 		if said {
 			if _, err := fmt.Sscan(n, &weight); err != nil {
 				b.t.Fatal(err)

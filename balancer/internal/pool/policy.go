@@ -213,7 +213,9 @@ func (p *policy) rebuild() {
 	}
 	pool.connected(p, now, states)
 	pool.readmit(now, *settings)
+	divided := pool.divide(now, *settings)
 	weights, again := pool.pickable(now, *settings)
+	again = min(again, divided)
 	if pool.current != p {
 		weights = pool.leaving(func(e *Endpoint) bool { return found[e.index] != nil })
 	}

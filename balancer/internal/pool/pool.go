@@ -30,6 +30,7 @@ type Pool struct {
 	current *policy     // the policy that was built last
 	out     int         // ejected, or would be, and listed
 	totals  totals
+	tiers   tiers
 	news    []endpoint.Change // to be told
 	telling bool              // a goroutine is telling it
 }
@@ -249,6 +250,9 @@ func (p *Pool) pickable(now int64, s Settings) (weights []float64, again int64) 
 		}
 	}
 	panicking := available == 0 || float64(available) < s.Panic*float64(len(p.list))
+	if p.tiers.shares != nil { // a backup is better than panic
+		panicking = panicking && !p.spare(p.groups(s), s)
+	}
 	slow, tick := p.warming(ready, now, s.SlowStart)
 	again = min(again, tick)
 	factor, due := reported(ready, now, s.Reports)
@@ -265,6 +269,7 @@ func (p *Pool) pickable(now int64, s Settings) (weights []float64, again int64) 
 		}
 		weights[e.index] = w
 	}
+	p.tiers.apply(p.list, weights)
 	return weights, again
 }
 

@@ -19,6 +19,7 @@ func TestDefaults(t *testing.T) {
 		},
 		SlowStart: SlowStart{Window: 30 * time.Second, MinShare: 0.1, Aggression: 1},
 		Panic:     0.5,
+		Failover:  Failover{MinAvailable: 0.7, Hold: 10 * time.Second},
 	}
 	if got := SettingsOf(new(steadyv1.LeastRequest), nil); got != none {
 		t.Errorf("nothing said:\n got %+v\nwant %+v", got, none)
@@ -49,6 +50,7 @@ func TestWhatIsSaidCounts(t *testing.T) {
 		},
 		SlowStart:   &steadyv1.SlowStart{Window: durationpb.New(-time.Second), MinShare: part, Aggression: proto.Float64(2)},
 		ActiveCheck: &steadyv1.ActiveCheck{Service: "s", Interval: durationpb.New(time.Second), Fall: proto.Uint32(1), Rise: proto.Uint32(4), Jitter: off},
+		Failover:    &steadyv1.Failover{MinAvailable: part, Hold: durationpb.New(-time.Second)},
 	}, off)
 	want := Settings{
 		Ejection: Ejection{
@@ -56,6 +58,7 @@ func TestWhatIsSaidCounts(t *testing.T) {
 		},
 		SlowStart: SlowStart{MinShare: 0.25, Aggression: 2},
 		Check:     Check{Service: "s", Interval: time.Second, Timeout: time.Second, Fall: 1, Rise: 4},
+		Failover:  Failover{MinAvailable: 0.25},
 	}
 	if s != want {
 		t.Errorf(" got %+v\nwant %+v", s, want)
