@@ -86,7 +86,7 @@ func check(list []resolver.Endpoint) ([]resolver.Endpoint, error) {
 		}
 		key := endpoint.Key(e)
 		if earlier := seen[key]; earlier != 0 {
-			return nil, fmt.Errorf("static: endpoint %d: %q is endpoint %d already", i+1, key, earlier)
+			return nil, fmt.Errorf("static: endpoint %d: %q is endpoint %d already", i+1, e.Addresses[0].Addr, earlier)
 		}
 		seen[key] = i + 1
 		if w, _ := endpoint.Weight(e); w > document.MaxWeight {

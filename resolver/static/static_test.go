@@ -154,7 +154,7 @@ func TestErrorsReachTheCaller(t *testing.T) {
 		{"static:///x", static.Endpoints(), "0 endpoints, want 1 to 10000"},
 		{"static:///x", static.Endpoints(resolver.Endpoint{}), "endpoint 1: has no address"},
 		{"static:///x", static.Endpoints(endpoint.New("")), "endpoint 1: has an empty address"},
-		{"static:///x", static.Endpoints(endpoint.New("a:1", "b:1"), endpoint.New("b:1", "a:1")), `endpoint 2: "a:1,b:1" is endpoint 1 already`},
+		{"static:///x", static.Endpoints(endpoint.New("a:1", "b:1"), endpoint.New("b:1", "a:1")), `endpoint 2: "b:1" is endpoint 1 already`},
 		{"static:///x", static.Endpoints(endpoint.WithWeight(endpoint.New("a:1"), 1_000_001)), "endpoint 1: weight: 1000001, want 0 to 1000000"},
 		{"static:///x", static.Endpoints(endpoint.WithPriority(endpoint.New("a:1"), -1)), "endpoint 1: priority: -1, want 0 to 100"},
 	} {
