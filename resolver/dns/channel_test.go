@@ -137,6 +137,21 @@ func (e *events) phase() (rules map[string]int, reloads []steady.Reloaded) {
 	return rules, reloads
 }
 
+// TestAWithdrawnServiceConfig leaves a channel without a document the policy that it has: gRPC keeps the last one.
+func TestAWithdrawnServiceConfig(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		z := newZone(map[string]any{"A orders": "10.0.0.1 10.0.0.2 10.0.0.3", "TXT _grpc_config.orders": record(first)})
+		fleet, conn := dial(t, name, dns.Builder(z.using(), dns.ServiceConfigs()), resolvertest.RoundRobin)
+		for range 2 {
+			if got := resolvertest.Spread(t, fleet, conn, 30); strings.Contains(got, " ") {
+				t.Errorf("30 calls went %s, want all to one", got)
+			}
+			z.set("TXT _grpc_config.orders", nil)
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
 // TestAPushedDocument changes rules and balancer of a channel under load, and no call fails; a bad one is refused,
 // and said to be so.
 func TestAPushedDocument(t *testing.T) {
