@@ -15,6 +15,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	ordersv1 "github.com/grpcsteady/steady/examples/quickstart/orders/v1"
@@ -206,16 +207,21 @@ func TestStreamsAreRetried(t *testing.T) {
 	}
 	defer f.stop()
 	for name, open := range map[string]connector{"plain": connectPlain, "steady": connectSteady} {
-		conn, err := open(target([]string{f.addrs[0], f.addrs[2]}), new(counts), reach()...)
+		links := &links{ready: make(chan struct{}, 2)}
+		conn, err := open(target([]string{f.addrs[0], f.addrs[2]}), new(counts), append(reach(), grpc.WithStatsHandler(links))...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		client := ordersv1.NewOrdersClient(conn)
-		for seen := map[string]bool{}; len(seen) < 2; { // until both are connected
+		conn.Connect()
+		for range 2 {
+			<-links.ready
+		}
+		// And until the healthy one is among those picked. To wait for the sick one in the same way could take
+		// long: calls that fail have it taken out.
+		for healthy := false; !healthy; {
 			reply, err := client.Get(t.Context(), &ordersv1.GetRequest{Id: "7"}, grpc.WaitForReady(true))
-			if err == nil {
-				seen[reply.GetServer()] = true
-			}
+			healthy = err == nil && reply.GetServer() == "a"
 		}
 		for kind, call := range map[string]func(context.Context, ordersv1.OrdersClient, string) error{"watch": watch, "chat": chat} {
 			failed := 0
@@ -231,6 +237,21 @@ func TestStreamsAreRetried(t *testing.T) {
 		_ = conn.Close()
 	}
 }
+
+// links tells of connections.
+type links struct{ ready chan struct{} }
+
+func (l *links) HandleConn(_ context.Context, s stats.ConnStats) {
+	if _, ok := s.(*stats.ConnBegin); ok {
+		select {
+		case l.ready <- struct{}{}:
+		default: // one that was made anew
+		}
+	}
+}
+func (*links) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (*links) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (*links) HandleRPC(context.Context, stats.RPCStats)                         {}
 
 // TestResolvers: where clients look the fleet up, a sixth server gets calls once it has joined.
 func TestResolvers(t *testing.T) {

@@ -31,6 +31,7 @@ func TestAPrimaryThatIsDown(t *testing.T) {
 		spread("a:1=10 b:1=10")
 		fleet.Replica("a:1").Crash()
 		fleet.Replica("b:1").Crash()
+		time.Sleep(time.Second) // what was under way has failed
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if _, err := echov1.NewEchoClient(conn).Get(ctx, &echov1.EchoRequest{}, grpc.WaitForReady(true)); err != nil {

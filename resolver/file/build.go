@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"sync"
+	"time"
 
 	"google.golang.org/grpc/resolver"
 
@@ -91,6 +93,9 @@ type watcher struct {
 	cancel  context.CancelFunc
 	now     chan struct{} // one value: gRPC wants to know
 	ended   chan struct{}
+
+	mu    sync.Mutex // guards asked
+	asked time.Time  // when gRPC's wish was last passed on
 }
 
 func (w *watcher) report(e *document.Endpoints, err error) {
@@ -105,8 +110,17 @@ func (w *watcher) report(e *document.Endpoints, err error) {
 	w.outlet.Publish(s, nil)
 }
 
-// ResolveNow looks at once. However many come before the look, there is one.
+// hurry is how often gRPC's wishes are passed on at most: with each the file has to settle anew.
+const hurry = time.Second
+
+// ResolveNow looks at once. Of many within a second the first counts.
 func (w *watcher) ResolveNow(resolver.ResolveNowOptions) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.asked.IsZero() && time.Since(w.asked) < hurry {
+		return
+	}
+	w.asked = time.Now()
 	select {
 	case w.now <- struct{}{}:
 	default:

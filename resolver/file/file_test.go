@@ -177,6 +177,12 @@ func TestResolveNow(t *testing.T) {
 			w.res.ResolveNow(resolver.ResolveNowOptions{})
 		}
 		w.after(200*time.Millisecond, "a:1 b:1")
+		w.write(one)
+		for range 3000 { // three seconds of a storm do not keep the file from settling
+			w.res.ResolveNow(resolver.ResolveNowOptions{})
+			time.Sleep(time.Millisecond)
+		}
+		w.after(0, "a:1")
 	}, file.Every(time.Hour))
 }
 
