@@ -1,0 +1,75 @@
+package kube
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+)
+
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// conns dials and ends all that it has dialed, also what is still on its way: net/http goes on dialing after the
+// request that wanted it has been cancelled, and keeps the connection for the next one.
+type conns struct {
+	dial dialFunc
+	life context.Context
+	end  context.CancelFunc
+
+	mu   sync.Mutex // guards what follows
+	open map[*tracked]struct{}
+}
+
+func newConns(dial dialFunc) *conns {
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	}
+	c := &conns{dial: dial, open: map[*tracked]struct{}{}}
+	c.life, c.end = context.WithCancel(context.Background())
+	return c
+}
+
+// DialContext dials.
+func (c *conns) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.life, cancel)()
+	conn, err := c.dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	t := &tracked{Conn: conn, conns: c}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.life.Err(); err != nil {
+		_ = conn.Close() // came too late, nobody has it
+		return nil, err
+	}
+	c.open[t] = struct{}{}
+	return t, nil
+}
+
+// closeAll ends all connections. There will be no more.
+func (c *conns) closeAll() {
+	c.mu.Lock()
+	c.end()
+	open := c.open
+	c.open = nil
+	c.mu.Unlock()
+	for t := range open {
+		_ = t.Conn.Close() // nothing is in flight any more
+	}
+}
+
+type tracked struct {
+	net.Conn
+	conns *conns
+}
+
+// Close closes the connection and forgets it.
+func (t *tracked) Close() error {
+	t.conns.mu.Lock()
+	delete(t.conns.open, t)
+	t.conns.mu.Unlock()
+	return t.Conn.Close()
+}
