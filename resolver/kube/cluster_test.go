@@ -69,6 +69,7 @@ func newCluster(t *testing.T) *cluster {
 	t.Cleanup(func() { c.api.kill() })
 
 	admin := c.config("admin-token")
+	admin.QPS = -1
 	c.core, err = coreclient.NewForConfig(admin)
 	must(t, err)
 	c.rbac, err = rbacclient.NewForConfig(admin)

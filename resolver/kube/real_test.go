@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ func TestReal(t *testing.T) {
 		{"conditions", realConditions},
 		{"weights", realWeights},
 		{"outage", realOutage},
+		{"gone", realGone},
 		{"rolling", realRolling},
 		{"thousand", realThousand},
 	} {
@@ -332,6 +334,59 @@ func realOutage(t *testing.T, c *cluster) {
 		c.set(slice("b"))
 		wantServers(t, c, conn, ip(1), ip(2))
 		t.Logf("round %d: %d lists and %d watches so far", round, r.lists.Load(), r.watches.Load())
+	}
+	l.stop(t)
+}
+
+// realGone: a watch that could not be resumed while the API server was restarted is refused with 410 Gone, since the new
+// process knows no versions from before it; a new list has what has changed.
+func realGone(t *testing.T, c *cluster) {
+	servers(t, 2)
+	c.set(slice("a", pod("1", ip(1))))
+	var (
+		r     requests
+		mu    sync.Mutex
+		apart bool
+		open  []net.Conn
+	)
+	config := r.wrap(c.reader())
+	config.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if apart {
+			return nil, syscall.ECONNREFUSED // after which client-go tries to resume
+		}
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		if err == nil {
+			open = append(open, conn)
+		}
+		return conn, err
+	}
+	conn := dialReal(t, kube.Builder(kube.WithConfig(config)), target, "round_robin")
+	wantServers(t, c, conn, ip(1))
+	<-time.After(2 * time.Second)                                // a watch that ends within its first second is begun anew with a list anyway
+	c.set(slice("a", pod("1", ip(1)), unready(pod("3", ip(3))))) // seen: there is a version to resume from
+	l := startLoad(conn)
+	mu.Lock()
+	apart = true
+	for _, conn := range open {
+		conn.Close()
+	}
+	mu.Unlock()
+	c.set(slice("b", pod("2", ip(2))))
+	c.remove("a")
+	c.api.kill()
+	c.startAPI()
+	c.set(slice("c", unready(pod("3", ip(3)))))
+	if lists := r.lists.Load(); lists != 1 {
+		t.Errorf("%d lists before it can ask again", lists)
+	}
+	mu.Lock()
+	apart = false
+	mu.Unlock()
+	wantServers(t, c, conn, ip(2))
+	if lists := r.lists.Load(); lists != 2 {
+		t.Errorf("%d lists, want a second one after 410 Gone", lists)
 	}
 	l.stop(t)
 }
