@@ -293,3 +293,32 @@ func TestADocumentBesideKube(t *testing.T) {
 func parseDocument(text string) (*document.Document, error) {
 	return document.Read("orders.yaml", []byte(text))
 }
+
+// TestAfterTheGraceTime what a caller is told is the policy's affair: gRPC's pick_first tells him the reason, and
+// those that give each endpoint a policy of its own have nobody to tell when there is no endpoint.
+func TestAfterTheGraceTime(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		for policy, want := range map[string]string{
+			"pick_first": "kube: orders.shop:grpc: its 1 EndpointSlices are empty", "round_robin": "", "steady_least_request": "",
+		} {
+			w := newWorld(t)
+			f := fleet(t, w, "10.0.0.1")
+			w.api.set(slice("a", pod("1", "10.0.0.1")))
+			conn := dial(t, w, f, `{"loadBalancingConfig":[{"`+policy+`":{}}]}`)
+			if _, err := get(t, conn); err != nil {
+				t.Fatal(err)
+			}
+			w.api.set(slice("a"))
+			time.Sleep(20 * time.Second)
+			if _, err := get(t, conn); err != nil {
+				t.Errorf("%s, within the grace time: %v", policy, err)
+			}
+			time.Sleep(20 * time.Second)
+			_, err := get(t, conn)
+			t.Logf("%s: %v", policy, err)
+			if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %s", policy, err, want)
+			}
+		}
+	})
+}

@@ -13,8 +13,7 @@ type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error
 // request that wanted it has been cancelled, and keeps the connection for the next one.
 type conns struct {
 	dial dialFunc
-	life context.Context
-	end  context.CancelFunc
+	over chan struct{} // closed by closeAll
 
 	mu   sync.Mutex // guards what follows
 	open map[*tracked]struct{}
@@ -24,16 +23,25 @@ func newConns(dial dialFunc) *conns {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	}
-	c := &conns{dial: dial, open: map[*tracked]struct{}{}}
-	c.life, c.end = context.WithCancel(context.Background())
-	return c
+	return &conns{dial: dial, over: make(chan struct{}), open: map[*tracked]struct{}{}}
 }
 
 // DialContext dials.
 func (c *conns) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(c.life, cancel)()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-c.over:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	defer func() {
+		cancel()
+		<-ended
+	}()
 	conn, err := c.dial(ctx, network, addr)
 	if err != nil {
 		return nil, err
@@ -41,9 +49,9 @@ func (c *conns) DialContext(ctx context.Context, network, addr string) (net.Conn
 	t := &tracked{Conn: conn, conns: c}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.life.Err(); err != nil {
+	if c.open == nil {
 		_ = conn.Close() // came too late, nobody has it
-		return nil, err
+		return nil, net.ErrClosed
 	}
 	c.open[t] = struct{}{}
 	return t, nil
@@ -51,8 +59,8 @@ func (c *conns) DialContext(ctx context.Context, network, addr string) (net.Conn
 
 // closeAll ends all connections. There will be no more.
 func (c *conns) closeAll() {
+	close(c.over)
 	c.mu.Lock()
-	c.end()
 	open := c.open
 	c.open = nil
 	c.mu.Unlock()

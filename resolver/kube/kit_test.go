@@ -31,11 +31,6 @@ func slice(name string, endpoints ...discoveryv1.Endpoint) *discoveryv1.Endpoint
 	}
 }
 
-func ipv6(s *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
-	s.AddressType = discoveryv1.AddressTypeIPv6
-	return s
-}
-
 func annotated(s *discoveryv1.EndpointSlice, key, value string) *discoveryv1.EndpointSlice {
 	s.Annotations = map[string]string{key: value}
 	return s

@@ -94,7 +94,7 @@ func (t Target) number() int32 {
 	if err != nil {
 		return 0
 	}
-	return int32(n) //nolint:gosec // 16 bits
+	return int32(n)
 }
 
 // targetOf reads a channel's target. What a URL can carry beside a path has no meaning here.

@@ -87,7 +87,7 @@ func (listFirst) IsWatchListSemanticsUnSupported() bool { return true }
 // goroutine of watch calls it.
 func (r *watcher) fail(err error) {
 	select {
-	case <-r.failed:
+	case <-r.failed: //nolint:errcheck // the newer one says more
 	default:
 	}
 	r.failed <- err

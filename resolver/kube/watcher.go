@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -159,8 +160,8 @@ func (r *watcher) report(err error) {
 // complain tells OnError what is wrong in the slices, once.
 func (r *watcher) complain(problems []error) {
 	text := ""
-	for _, p := range problems {
-		text += p.Error() + "\n"
+	if all := errors.Join(problems...); all != nil {
+		text = all.Error()
 	}
 	if text == r.problems {
 		return

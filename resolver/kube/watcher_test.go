@@ -3,6 +3,7 @@ package kube_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/resolver"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
 
 	"github.com/grpcsteady/steady/interceptors/steadytest"
 	"github.com/grpcsteady/steady/resolver/kube"
@@ -463,5 +465,116 @@ func TestManyChannels(t *testing.T) {
 		build(t, w.b, target, w.cc) // and again
 		synctest.Wait()
 		w.cc.want(t, "10.0.0.1:50051", 101)
+	})
+}
+
+// TestListsWithoutWatches: a Role that forgot the watch. The list is made again after each wait, and OnError is told.
+func TestListsWithoutWatches(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.api.fail("watch", 403)
+		w.api.set(slice("a", pod("1", "10.0.0.1")))
+		build(t, w.b, target, w.cc)
+		time.Sleep(5 * time.Minute)
+		w.api.set(slice("a", pod("2", "10.0.0.2")))
+		time.Sleep(time.Minute)
+		w.cc.want(t, "10.0.0.2:50051", 2)
+		if errs := w.cc.errors(); len(errs) != 0 {
+			t.Errorf("gRPC was told %v", errs)
+		}
+		told := w.on.take()
+		if len(told) == 0 || !strings.Contains(told[0], "cannot watch") || !strings.Contains(told[0], "needs a Role") {
+			t.Errorf("OnError was told %q", told)
+		}
+		if lists, _ := w.api.count(); lists > 40 {
+			t.Errorf("%d lists in six minutes", lists)
+		}
+	})
+}
+
+// TestAGivenClient is used as it is.
+func TestAGivenClient(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		w := newWorld(t)
+		client, err := discoveryclient.NewForConfig(w.api.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.api.set(slice("a", pod("1", "10.0.0.1")))
+		r := build(t, kube.Builder(kube.WithClient(client)), target, w.cc)
+		synctest.Wait()
+		w.cc.want(t, "10.0.0.1:50051", 1)
+		r.Close()
+	})
+}
+
+// TestWithoutAConfiguration: not in a pod, and no kubeconfig, or a pod without a namespace to lend.
+func TestWithoutAConfiguration(t *testing.T) {
+	t.Setenv("KUBECONFIG", t.TempDir()+"/none")
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	t.Setenv("POD_NAMESPACE", "")
+	if _, err := tryBuild(kube.Builder(), target, &channel{}); err == nil ||
+		!strings.Contains(err.Error(), "kube: orders.shop:grpc: this is no pod with a service account, and there is no kubeconfig") {
+		t.Errorf("%v", err)
+	}
+	if _, err := tryBuild(kube.Builder(kube.WithKubeconfig(t.TempDir()+"/missing", "")), target, &channel{}); err == nil ||
+		!strings.Contains(err.Error(), "missing") {
+		t.Errorf("%v", err)
+	}
+	steadytest.Run(t, func(t *testing.T) {
+		w := newWorld(t)
+		if _, err := tryBuild(w.b, "kube:///orders:grpc", w.cc); err == nil || !strings.Contains(err.Error(), "kube: orders:grpc: no namespace") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Setenv("POD_NAMESPACE", "shop")
+	steadytest.Run(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.api.set(slice("a", pod("1", "10.0.0.1")))
+		build(t, w.b, "kube:///orders:grpc", w.cc)
+		synctest.Wait()
+		w.cc.want(t, "10.0.0.1:50051", 1)
+	})
+}
+
+// TestRandomTrouble: whatever breaks, in the end the list is what the API server has, and nothing is left behind.
+func TestRandomTrouble(t *testing.T) {
+	steadytest.Run(t, func(t *testing.T) {
+		for seed := range uint64(20) {
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			w := newWorld(t)
+			w.api.set(slice("a", pod("0", "10.0.0.1")))
+			build(t, w.b, target, w.cc)
+			last := ""
+			for i := range 50 {
+				switch rnd.IntN(8) {
+				case 0:
+					w.api.breakWatches(rnd.IntN(2) == 0)
+				case 1:
+					w.api.fail("watch", []int{0, 410, 429, 500, 503}[rnd.IntN(5)])
+				case 2:
+					w.api.fail("list", []int{0, 429, 500, 503}[rnd.IntN(4)])
+				case 3:
+					w.api.stop()
+				case 4:
+					if w.api.srv == nil {
+						w.api.start()
+					}
+				default:
+					last = fmt.Sprintf("10.%d.%d.1", seed, i)
+					w.api.set(slice("a", pod(last, last)))
+				}
+				time.Sleep(time.Duration(rnd.Int64N(int64(20 * time.Second))))
+			}
+			w.api.fail("watch", 0)
+			w.api.fail("list", 0)
+			if w.api.srv == nil {
+				w.api.start()
+			}
+			time.Sleep(2 * time.Minute)
+			if got, _ := w.cc.last(); got != last+":50051" {
+				t.Errorf("seed %d: %q, want %s", seed, got, last)
+			}
+		}
 	})
 }
