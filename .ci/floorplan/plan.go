@@ -33,8 +33,8 @@ var (
 		"interceptors/limit", "interceptors/throttle", "interceptors/fault",
 	}
 	schema = []string{"proto/steady/v1"}
-	facade = join(mechanisms, []string{"interceptors/window", "balancer/attempt", "resolver/follow", "proto/document"}, schema)
-	glue   = join([]string{"balancer/attempt", "interceptors/window", "resolver/endpoint", "proto/document"}, schema)
+	facade = join(mechanisms, []string{"balancer/window", "balancer/attempt", "resolver/follow", "resolver/endpoint", "proto/document"}, schema)
+	glue   = join([]string{"balancer/attempt", "balancer/window", "resolver/endpoint", "proto/document"}, schema)
 	all    = []string{"..."}
 )
 
@@ -43,14 +43,14 @@ var (
 // folders that do not exist yet are the plan for them.
 var plan = []room{
 	// Floor 0: mechanism without gRPC, and schema.
-	{path: "interceptors/window", floor: 0},
-	{path: "interceptors/breaker", floor: 0, may: []string{"interceptors/window"}},
-	{path: "interceptors/retry", floor: 0, may: []string{"interceptors/window"}},
-	{path: "interceptors/deadline", floor: 0, may: []string{"interceptors/window"}},
-	{path: "interceptors/hedge", floor: 0, may: []string{"interceptors/window"}},
-	{path: "interceptors/limit", floor: 0, may: []string{"interceptors/window"}},
-	{path: "interceptors/throttle", floor: 0, may: []string{"interceptors/window"}},
-	{path: "interceptors/fault", floor: 0, may: []string{"interceptors/window"}},
+	{path: "balancer/window", floor: 0},
+	{path: "interceptors/breaker", floor: 0, may: []string{"balancer/window"}},
+	{path: "interceptors/retry", floor: 0, may: []string{"balancer/window"}},
+	{path: "interceptors/deadline", floor: 0, may: []string{"balancer/window"}},
+	{path: "interceptors/hedge", floor: 0, may: []string{"balancer/window"}},
+	{path: "interceptors/limit", floor: 0, may: []string{"balancer/window"}},
+	{path: "interceptors/throttle", floor: 0, may: []string{"balancer/window"}},
+	{path: "interceptors/fault", floor: 0, may: []string{"balancer/window"}},
 	{path: "balancer/attempt", floor: 0},
 	{path: "proto/steady/v1", floor: 0, ext: grpcOnly},
 	{path: "proto/steady/echo/v1", floor: 0, ext: grpcOnly},
@@ -60,11 +60,12 @@ var plan = []room{
 	{path: "proto/document", floor: 1, may: schema, ext: join(grpcOnly, []string{"go.yaml.in/yaml"})},
 	{path: "proto/lint", floor: 1, may: join(schema, []string{"proto/document"}), ext: grpcOnly},
 	{path: "proto/cmd/steadylint", floor: 1, may: join(schema, []string{"proto/document", "proto/lint"}), ext: grpcOnly},
-	{path: "resolver/follow", floor: 1, may: join(schema, []string{"proto/document", "balancer/attempt"}), ext: grpcOnly},
+	{path: "resolver/follow", floor: 1, may: join(schema, []string{"proto/document", "resolver/endpoint"}), ext: grpcOnly},
 
 	// Floor 2: gRPC glue, and the facade.
 	{path: "interceptors/steady", floor: 2, may: facade, ext: grpcOnly},
 	{path: "balancer/internal/pool", floor: 2, may: glue, ext: grpcOnly},
+	{path: "balancer/internal/capture", floor: 2, may: []string{"balancer/attempt", "resolver/endpoint"}, ext: grpcOnly}, // for tests
 	{path: "balancer/leastrequest", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: grpcOnly},
 	{path: "balancer/weighted", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: grpcOnly},
 	{path: "balancer/consistenthash", floor: 2, may: join(glue, []string{"balancer/internal/pool"}), ext: join(grpcOnly, []string{"github.com/cespare/xxhash"})},

@@ -131,7 +131,7 @@ func (a *Attempt) Picked() string {
 // SetEndpoints tells how many endpoints the picker could choose from.
 func (a *Attempt) SetEndpoints(n int) {
 	if a != nil {
-		n := uint32(min(max(n, 0), 1<<29)) << sentBits //nolint:gosec // bounded in the same expression
+		n := uint32(min(max(n, 0), 1<<29)) << sentBits
 		a.change(func(told uint32) uint32 { return n | told&sentMask })
 	}
 }

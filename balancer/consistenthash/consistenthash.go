@@ -13,7 +13,12 @@
 //
 // An endpoint that is down, ejected or found ill hands its keys to those next on the ring, and gets them back.
 // With maxLoad a single hot key can not drown one endpoint: what is too much for it goes to the next. A retry goes
-// to the next as well. All clients that agree on endpoints and weights agree on who has a key.
+// to the next as well, and to one at its bound if all that were not tried are. All clients that agree on endpoints,
+// by the addresses of each, and on weights agree on who has a key.
+//
+// An endpoint has keys in proportion to its weight. When weights or endpoints change only the keys of those that
+// changed move, with one exception: each time the sum of all weights passes 655 times a power of two (5,242 times one
+// with more than 512 endpoints) the ring is thinned out, and up to half of the keys move once.
 //
 // Every knob is described at steady.v1.ConsistentHash (proto/steady/v1/balancing.proto).
 //
@@ -72,77 +77,80 @@ type chooser struct {
 	slots      []int32 // candidate of each member of the ring; -1: it can not be picked
 	source     keySource
 	least      *pool.Least
-
-	maxLoad float64   // 0: no bound
-	shares  []float64 // of the weight, by candidate; only with a bound
+	bound      *bound // nil: none
 }
 
 func newChooser(s pool.Set, old *ring, source keySource, maxLoad float64) *chooser {
 	c := &chooser{
-		pool: s.Pool, candidates: s.Candidates, ring: newRing(s.Listed, old), source: source, maxLoad: maxLoad,
+		pool: s.Pool, candidates: s.Candidates, source: source,
 		least: pool.NewLeast(s.Pool, s.Candidates, 2, pool.Latency{}),
 	}
+	spots := make([]spot, len(s.Listed))
+	for i, l := range s.Listed {
+		spots[i] = spot{l.Key(), l.Weight}
+	}
+	c.ring = newRing(spots, old)
 	at := make(map[*pool.Endpoint]int32, len(s.Candidates))
 	for i := range s.Candidates {
-		at[s.Candidates[i].Endpoint] = int32(i) //nolint:gosec // an index
+		at[s.Candidates[i].Endpoint] = int32(i)
 	}
-	c.slots = make([]int32, len(c.ring.members))
-	for i, m := range c.ring.members {
+	c.slots = make([]int32, len(s.Listed)) // the ring's members are in the order of the list
+	for i, l := range s.Listed {
 		c.slots[i] = -1
-		if slot, ok := at[m.Endpoint]; ok {
+		if slot, ok := at[l.Endpoint]; ok {
 			c.slots[i] = slot
 		}
 	}
 	if maxLoad > 0 {
-		c.shares = make([]float64, len(s.Candidates))
-		sum := 0.0
-		for i := range s.Candidates {
-			sum += s.Candidates[i].Weight
-		}
-		for i := range s.Candidates {
-			c.shares[i] = s.Candidates[i].Weight / sum
-		}
+		c.bound = newBound(s, c.slots, maxLoad)
 	}
 	return c
 }
 
 // Choose implements pool.Chooser.
-func (c *chooser) Choose(info balancer.PickInfo, a *attempt.Attempt) int {
+func (c *chooser) Choose(info balancer.PickInfo, a *attempt.Attempt, _ int64) int {
 	key, ok := c.source.key(info.Ctx)
 	if !ok {
-		return c.least.Choose(info, a)
+		return c.least.Choose(info, a, 0)
 	}
-	first, second := int32(-1), int32(-1)
-	points := c.ring.points
-	avoids := a.AvoidsAny()
+	if c.bound != nil {
+		c.bound.sometimes(c.candidates)
+	}
+	i, first := c.walk(key, a)
+	if i < 0 && c.bound != nil {
+		c.bound.look(c.candidates) // all at their bound: the bound is not what it should be
+		i, first = c.walk(key, a)
+	}
+	if i >= 0 {
+		return i
+	}
+	if a.AvoidsAny() { // everything was tried, or is at its bound
+		return c.least.Choose(info, a, 0)
+	}
+	return first
+}
+
+// walk goes along the ring from a key to the first candidate that may have the call; -1: there is none. first is the
+// first candidate, whether it may or not.
+func (c *chooser) walk(key uint64, a *attempt.Attempt) (found, first int) {
+	one, two := int32(-1), int32(-1) // the first two that may not, which a walk meets again and again
+	points, avoids := c.ring.points, a.AvoidsAny()
 	for i, n := c.ring.find(key), len(points); n > 0; n-- {
 		slot := c.slots[points[i].member]
 		if i++; i == len(points) {
 			i = 0
 		}
-		if slot < 0 || slot == first || slot == second {
+		if slot < 0 || slot == one || slot == two {
 			continue
 		}
-		if (!avoids || !a.Avoids(c.candidates[slot].Name())) && c.bears(int(slot)) {
-			return int(slot)
+		if e := c.candidates[slot].Endpoint; (!avoids || !a.Avoids(e.Name())) && (c.bound == nil || c.bound.bears(int(slot), e)) {
+			return int(slot), int(slot)
 		}
-		if first < 0 {
-			first = slot
+		if one < 0 {
+			one = slot
 		} else {
-			second = slot // the walk meets the same few again and again
+			two = slot
 		}
 	}
-	if avoids { // everything was tried, or is at its bound
-		return c.least.Choose(info, a)
-	}
-	return int(max(first, 0))
-}
-
-// bears reports whether a candidate may have one call more.
-func (c *chooser) bears(slot int) bool {
-	if c.maxLoad == 0 {
-		return true
-	}
-	most := c.maxLoad * float64(c.pool.Flying()+1) * c.shares[slot]
-	return float64(c.candidates[slot].InFlight()) < most // so the last one above a whole number is allowed
+	return -1, int(max(one, 0))
 }

@@ -2,12 +2,9 @@ package consistenthash
 
 import (
 	"cmp"
-	"math/bits"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
-
-	"github.com/grpcsteady/steady/balancer/internal/pool"
 )
 
 // ring is the circle of hashes. Each endpoint has points on it in proportion to its weight, and a key belongs to the
@@ -16,12 +13,17 @@ import (
 type ring struct {
 	members []member
 	points  []point // by hash
-	scale   scale
 }
 
 type member struct {
-	*pool.Endpoint
-	n int // of its points
+	key string
+	n   int // of its points
+}
+
+// spot is an endpoint that is to be on the ring.
+type spot struct {
+	key    string
+	weight float64
 }
 
 type point struct {
@@ -29,45 +31,42 @@ type point struct {
 	member uint32
 }
 
-// scale is how many points a weight makes. It changes only when the number or the mean weight of endpoints passes a
-// power of two, for a change of it moves keys.
-type scale struct {
-	points float64 // for each weight of unit
-	unit   float64
-}
-
 const (
-	// pointsEach points for each endpoint make their shares differ by a tenth (1 / sqrt(points)).
+	// pointsEach points for each unit of weight make the share of an endpoint of weight 1 differ by a tenth
+	// (1 / sqrt(points)).
 	pointsEach = 100
-	// maxPoints bounds a ring: from 4,097 endpoints on each has fewer.
-	maxPoints = 1 << 19
-	// maxShare bounds the points of one endpoint, as a multiple of pointsEach.
-	maxShare = 100
+	// A ring has at most smallRing points for up to manyEndpoints endpoints and largeRing for more, 16 bytes each, and
+	// one more for each endpoint.
+	smallRing, largeRing = 1 << 16, 1 << 19
+	manyEndpoints        = 512
 )
 
-func scaleOf(listed []pool.Listed) scale {
+// perWeight returns how many points a weight of 1 makes: pointsEach, halved until all weights together fit. It
+// depends on nothing that changes with every update, such as the mean: for a change of it moves keys that need not
+// move, up to half of them. Weights below a sum of 655, or 5,242 with many endpoints, never see one.
+func perWeight(spots []spot) float64 {
 	sum := 0.0
-	for _, l := range listed {
-		sum += l.Weight
+	for _, s := range spots {
+		sum += s.weight
 	}
-	unit := 1.0
-	for mean := sum / float64(len(listed)); unit*2 <= mean; {
-		unit *= 2
+	most := float64(smallRing)
+	if len(spots) > manyEndpoints {
+		most = largeRing
 	}
-	most := maxPoints >> bits.Len(uint(len(listed)-1)) //nolint:gosec // at least 0
-	return scale{points: float64(min(pointsEach, max(most, 1))), unit: unit}
-}
-
-func (s scale) of(weight float64) int {
-	return int(min(max(s.points*weight/s.unit+0.5, 1), s.points*maxShare))
+	n := float64(pointsEach)
+	for n*sum > most {
+		n /= 2
+	}
+	return n
 }
 
 // newRing makes the ring of some endpoints, at least one, from the one before if there is one: an update of a few
 // among thousands is a merge and no sort.
-func newRing(listed []pool.Listed, old *ring) *ring {
-	r := &ring{scale: scaleOf(listed), members: make([]member, len(listed))}
-	for i, l := range listed {
-		r.members[i] = member{l.Endpoint, r.scale.of(l.Weight)}
+func newRing(spots []spot, old *ring) *ring {
+	r := &ring{members: make([]member, len(spots))}
+	each := perWeight(spots)
+	for i, s := range spots {
+		r.members[i] = member{s.key, max(int(each*s.weight+0.5), 1)}
 	}
 	if old == nil {
 		old = new(ring)
@@ -77,7 +76,7 @@ func newRing(listed []pool.Listed, old *ring) *ring {
 	}
 	now := make(map[member]uint32, len(r.members))
 	for i, m := range r.members {
-		now[m] = uint32(i) //nolint:gosec // an index
+		now[m] = uint32(i)
 	}
 	// Where the members of the old ring are in the new one, if they are there with as many points.
 	moved := make([]int64, len(old.members))
@@ -91,9 +90,9 @@ func newRing(listed []pool.Listed, old *ring) *ring {
 	}
 	var fresh []point
 	for m, i := range now {
-		h := xxhash.Sum64String(m.Name())
+		h := xxhash.Sum64String(m.key)
 		for k := range m.n {
-			fresh = append(fresh, point{mix(h + uint64(k)*golden), i}) //nolint:gosec // below 10,000
+			fresh = append(fresh, point{mix(h + uint64(k)*golden), i})
 		}
 	}
 	slices.SortFunc(fresh, r.compare)
@@ -113,16 +112,19 @@ func newRing(listed []pool.Listed, old *ring) *ring {
 	return r
 }
 
-// compare orders points; two of the same hash by name, so that all clients agree.
+// compare orders points; two of the same hash by key, so that all clients agree.
 func (r *ring) compare(a, b point) int {
-	return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(r.members[a.member].Name(), r.members[b.member].Name()))
+	if a.hash != b.hash {
+		return cmp.Compare(a.hash, b.hash)
+	}
+	return cmp.Compare(r.members[a.member].key, r.members[b.member].key)
 }
 
 // find returns the index of the point that a key belongs to.
 func (r *ring) find(key uint64) int {
 	low, high := 0, len(r.points)
 	for low < high {
-		if mid := int(uint(low+high) >> 1); r.points[mid].hash < key { //nolint:gosec // indexes
+		if mid := int(uint(low+high) >> 1); r.points[mid].hash < key {
 			low = mid + 1
 		} else {
 			high = mid

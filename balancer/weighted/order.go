@@ -3,6 +3,7 @@ package weighted
 import (
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // order says whose turn it is, by the number of a pick.
@@ -86,7 +87,7 @@ func newCycle(parts []int, sum int) *cycle {
 			}
 		}
 		current[best] -= sum
-		c.turns = append(c.turns, uint32(best)) //nolint:gosec // an index
+		c.turns = append(c.turns, uint32(best))
 	}
 	return c
 }
@@ -105,38 +106,36 @@ type sequence struct {
 // golden is 2^64 divided by the golden ratio.
 const golden = 0x9E3779B97F4A7C15
 
+// leastShare is the least that anybody gets, as a share of what the heaviest gets: so nobody's interval is empty,
+// wherever it stands, for up to a million of them.
+const leastShare = 1.0 / (1 << 32)
+
 func newSequence(weights []float64) *sequence {
-	sum := 0.0
-	for _, w := range weights {
-		sum += w
+	heaviest, sum := slices.Max(weights), 0.0
+	shares := make([]float64, len(weights))
+	for i, w := range weights {
+		shares[i] = max(w/heaviest, leastShare)
+		sum += shares[i]
 	}
 	s := &sequence{bounds: make([]uint64, len(weights))}
-	before, reached := 0.0, uint64(0)
-	for i, w := range weights {
+	before := 0.0
+	for i, w := range shares {
 		before += w
 		end := uint64(math.MaxUint64)
 		if share := before / sum; i < len(weights)-1 && share < 1 {
 			end = uint64(share * (1 << 64))
 		}
-		// Nobody's interval is empty: one turn in 2^64 / step is the least that anybody gets.
-		const step = 1 << 32
-		if end < reached+step || end < reached {
-			end = reached + step
-			if end < reached {
-				end = math.MaxUint64
-			}
-		}
-		s.bounds[i], reached = end, end
+		s.bounds[i] = end
 	}
-	slices := max(bits.Len(uint(len(weights)-1)), 1)
-	s.shift = uint(64 - slices) //nolint:gosec // 1 to 63
-	s.guide = make([]uint32, 1<<slices)
+	width := max(bits.Len(uint(len(weights)-1)), 1)
+	s.shift = uint(64 - width)
+	s.guide = make([]uint32, 1<<width)
 	i := 0
 	for k := range s.guide {
-		for i < len(weights)-1 && s.bounds[i] <= uint64(k)<<s.shift { //nolint:gosec // an index
+		for i < len(weights)-1 && s.bounds[i] <= uint64(k)<<s.shift {
 			i++
 		}
-		s.guide[k] = uint32(i) //nolint:gosec // an index
+		s.guide[k] = uint32(i)
 	}
 	return s
 }
@@ -155,7 +154,7 @@ func (s *sequence) at(n uint64) int {
 		return low
 	}
 	for low < high { // many small ones in one slice
-		if mid := int(uint(low+high) >> 1); s.bounds[mid] <= u { //nolint:gosec // indexes
+		if mid := int(uint(low+high) >> 1); s.bounds[mid] <= u {
 			low = mid + 1
 		} else {
 			high = mid

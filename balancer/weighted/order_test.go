@@ -114,10 +114,24 @@ func TestNoWeightIsRoundedToNever(t *testing.T) {
 	if len(seen) != len(weights) {
 		t.Errorf("%d of %d were ever picked", len(seen), len(weights))
 	}
-	// What no number of picks could show: the smallest interval that there is.
-	tiny := newSequence([]float64{1e300, 1e-300, 1e300})
-	if tiny.bounds[0] >= tiny.bounds[1] {
-		t.Errorf("an interval is empty: %v", tiny.bounds)
+	// What no number of picks could show: wherever the smallest stands, it has an interval, and so has everybody else.
+	for _, weights := range [][]float64{
+		{1e300, 1e-300, 1e300}, {1e300, 1e-300, 1e-300}, {1e-300, 1e-300, 1e300}, {math.MaxFloat64, math.MaxFloat64, 1, 1, 1},
+		{1, 5e-324, 5e-324, 5e-324}, append(slices.Repeat([]float64{math.MaxUint32}, 10_000), 1, 1, 1),
+		append([]float64{math.MaxUint32}, slices.Repeat([]float64{1e-9}, 10_000)...),
+	} {
+		tiny := newSequence(weights)
+		before := uint64(0)
+		for i, end := range tiny.bounds {
+			if i == len(tiny.bounds)-1 {
+				end = math.MaxUint64
+			}
+			if end-before < 1<<17 {
+				t.Errorf("%d weights from %g to %g: number %d has an interval of %d", len(weights), weights[0], weights[len(weights)-1], i, end-before)
+				break
+			}
+			before = end
+		}
 	}
 }
 

@@ -17,6 +17,8 @@
 package weighted
 
 import (
+	"math/rand/v2"
+
 	"google.golang.org/grpc/balancer"
 	_ "google.golang.org/grpc/orca" // which parses load reports
 	"google.golang.org/protobuf/proto"
@@ -58,7 +60,7 @@ type chooser struct {
 }
 
 // Choose implements pool.Chooser.
-func (c *chooser) Choose(_ balancer.PickInfo, a *attempt.Attempt) int {
+func (c *chooser) Choose(_ balancer.PickInfo, a *attempt.Attempt, _ int64) int {
 	i := c.order.at(c.pool.Next())
 	if !a.AvoidsAny() || !a.Avoids(c.candidates[i].Name()) {
 		return i
@@ -68,9 +70,16 @@ func (c *chooser) Choose(_ balancer.PickInfo, a *attempt.Attempt) int {
 			return j
 		}
 	}
+	// Those tried have nearly all the weight: anybody else, and not always the same.
+	n := len(c.candidates)
+	for range 8 {
+		if j := rand.IntN(n); !a.Avoids(c.candidates[j].Name()) {
+			return j
+		}
+	}
 	for j := range c.candidates {
-		if k := (i + 1 + j) % len(c.candidates); !a.Avoids(c.candidates[k].Name()) {
-			return k
+		if !a.Avoids(c.candidates[j].Name()) {
+			return j
 		}
 	}
 	return i // everything was tried

@@ -41,7 +41,7 @@ type config struct {
 }
 
 // quickOptions make a row take a second, and on a busy machine not much more than the limit.
-var quickOptions = pairs.Options{Pairs: 41, Batch: 5 * time.Millisecond, Limit: 1500 * time.Millisecond}
+var quickOptions = pairs.Options{Pairs: 41, Batch: 5 * time.Millisecond, Limit: 1250 * time.Millisecond}
 
 func parse(args []string, stderr io.Writer) (config, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)

@@ -14,7 +14,9 @@ import (
 	"github.com/grpcsteady/steady/examples/bench/pairs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) // go-zero starts goroutines when it is imported
+}
 
 // tiny keeps a smoke run short; what it says of time means nothing.
 var tiny = pairs.Options{Pairs: pairs.MinPairs, Batch: 100 * time.Microsecond}

@@ -53,7 +53,7 @@ func balanceRows() []pairs.Row {
 		ours, peer   choice
 		peerName     string
 		endpoints    int
-		ns, parallel float64
+		ns, parallel float64 // 0: no target, and no row for two threads
 	}{
 		{"least request, 10 endpoints", leastBare, grpcLeast, "grpc-go least_request", 10, 45, 40},
 		{"least request, 100 endpoints", leastBare, grpcLeast, "grpc-go least_request", 100, 0, 0},
@@ -61,7 +61,7 @@ func balanceRows() []pairs.Row {
 		{"least request with ejection, 10 endpoints", leastWindow, grpcLeast, "grpc-go least_request", 10, 65, 55},
 		{"peak-EWMA, 10 endpoints", leastLatency, goZeroP2C, "go-zero p2c", 10, 120, 110},
 		{"peak-EWMA, 100 endpoints", leastLatency, goZeroP2C, "go-zero p2c", 100, 0, 0},
-		{"peak-EWMA, 10 endpoints", leastLatency, kratosP2C, "kratos p2c", 10, 120, 110},
+		{"peak-EWMA, 10 endpoints", leastLatency, kratosP2C, "kratos p2c", 10, 120, 0},
 		{"weighted, 10 endpoints", weightedBare, grpcWRR, "grpc-go weighted_round_robin", 10, 30, 30},
 		{"weighted, 10000 endpoints", weightedBare, grpcWRR, "grpc-go weighted_round_robin", 10_000, 0, 0},
 		{"weighted, equal, 10 endpoints", weightedBare, grpcRR, "grpc-go round_robin", 10, 0, 0},
@@ -79,14 +79,14 @@ func balanceRows() []pairs.Row {
 			}
 			return pairs.Arm{Run: a}, pairs.Arm{Run: b}, func() { closeA(); closeB() }, nil
 		}
-		serial, parallel := target(r.ns, 0), target(r.parallel, 0)
+		serial := target(r.ns, 0)
 		if r.ns == 0 {
-			serial.NS, parallel.NS = nil, nil
+			serial.NS = nil
 		}
-		rows = append(rows,
-			pairs.Row{Name: "pick: " + r.name + " serial", Peer: r.peerName, Target: serial, Open: open},
-			pairs.Row{Name: "pick: " + r.name + " parallel", Peer: r.peerName, Threads: 2, Target: parallel, Open: open},
-		)
+		rows = append(rows, pairs.Row{Name: "pick: " + r.name + " serial", Peer: r.peerName, Target: serial, Open: open})
+		if r.parallel != 0 {
+			rows = append(rows, pairs.Row{Name: "pick: " + r.name + " parallel", Peer: r.peerName, Threads: 2, Target: target(r.parallel, 0), Open: open})
+		}
 	}
 	return rows
 }

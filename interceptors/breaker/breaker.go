@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/grpcsteady/steady/interceptors/window"
+	"github.com/grpcsteady/steady/balancer/window"
 )
 
 // ErrOpen is what a breaker refuses a call with: it is open, forced open, or half-open with all probes under
@@ -227,7 +227,7 @@ func (b *Breaker) Update(cfg Config) error {
 	switch {
 	case g.state == Closed && (cfg.Window != old.Window || cfg.Buckets != old.Buckets):
 		g.win.Store(window.New(cfg.Window, cfg.Buckets))
-		g.lone = lone{}
+		g.from = sources{}
 	case g.state == HalfOpen:
 		g.refull(cfg.Probes)
 	}

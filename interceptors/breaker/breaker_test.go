@@ -83,7 +83,10 @@ func TestOpens(t *testing.T) {
 		{"a third", breaker.Config{FailureRatio: 1.0 / 3, MinimumCalls: 3}, repeat(9, ok, ok, failure), 3, breaker.ReasonFailures},
 		{"ratio off", breaker.Config{ConsecutiveFailures: -1, FailureRatio: -1}, repeat(99, suspect), 0, ""},
 		{"a burst of one of five", onlyRatio, repeat(500, from("a", 5)), 0, ""},
-		{"a burst of two of five", onlyRatio, join(repeat(30, from("a", 5)), repeat(1, from("b", 5))), 31, breaker.ReasonFailures},
+		{"one of five, and a little of another", onlyRatio, join(repeat(500, from("a", 5)), repeat(9, from("b", 5))), 0, ""},
+		{"two of five", onlyRatio, join(repeat(500, from("a", 5)), repeat(30, from("b", 5))), 510, breaker.ReasonFailures},
+		{"one of five, and the others are well", onlyRatio, join(repeat(500, from("a", 5)), repeat(30, ok, ok, from("b", 5))), 0, ""},
+		{"all of two in turns", onlyRatio, repeat(30, from("a", 2), from("b", 2)), 20, breaker.ReasonFailures},
 		{"a burst of one of unknown many", onlyRatio, repeat(30, from("a", 0)), 20, breaker.ReasonFailures},
 
 		{"slow calls", slowRule, repeat(30, slow), 20, breaker.ReasonSlow},
@@ -117,8 +120,8 @@ func TestOpens(t *testing.T) {
 	}
 }
 
-// TestLoneEndpointOpensByRatioInTheEnd: all traffic may go to one of several endpoints (pick_first does so),
-// so the ratio's patience with it must end.
+// TestLoneEndpointOpensByRatioInTheEnd: all traffic may go to one of several endpoints, and nobody take it out, so the
+// ratio's patience with it must end.
 func TestLoneEndpointOpensByRatioInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, breaker.Config{})
@@ -127,8 +130,8 @@ func TestLoneEndpointOpensByRatioInTheEnd(t *testing.T) {
 			end(t, b, 1, from("a", 5))
 			time.Sleep(20 * time.Millisecond)
 		}
-		// Open since a bucket (1 s) after the first failure.
-		if s := b.Snapshot(); s.Reason != breaker.ReasonFailures || s.Since.Sub(start) != time.Second {
+		// Open since a window after the first failure.
+		if s := b.Snapshot(); s.Reason != breaker.ReasonFailures || s.Since.Sub(start) != 10*time.Second {
 			t.Fatalf("%+v, %v after the start", s, s.Since.Sub(start))
 		}
 	})

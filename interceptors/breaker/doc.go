@@ -20,9 +20,9 @@
 //
 // A crashed host may fail a hundred calls at once, in an unbroken row, while its four neighbours are well.
 // So a failure may name its source: failures in a row open the breaker only if they come from two sources,
-// or one was without a source, or there is only one. The ratio waits as well while one of several known
-// endpoints is the only one that fails, until that has lasted for one bucket of the window. Taking out a
-// single sick endpoint is the job of the balancer.
+// or one was without a source, or there is only one. The ratio is taken without the failures of the worst of
+// several endpoints, half of the minimum of calls must be left without them, until that one has gone on failing for a
+// whole window. Taking out a single sick endpoint is the job of the balancer.
 //
 // # When not to use it
 //

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/grpcsteady/steady/interceptors/window"
+	"github.com/grpcsteady/steady/balancer/window"
 )
 
 // generation is one stay in one state, with all that is remembered in it. A token points to the generation
@@ -28,7 +28,7 @@ type generation struct {
 	// Closed, guarded by Breaker.mu: only failures get there.
 	first string // source of the first failure of the run
 	broad bool   // the run comes from more than one endpoint, or counts as if
-	lone  lone
+	from  sources
 
 	// HalfOpen, guarded by Breaker.mu.
 	probes    []*probe // hold a slot; in order of admission
@@ -74,39 +74,6 @@ func (g *generation) failed(o *Outcome) int64 {
 		g.broad = true
 	}
 	return n
-}
-
-// lone remembers whether one endpoint among several has been the only one to fail, and since when. Times are
-// offsets, 0 is never. Guarded by Breaker.mu.
-type lone struct {
-	source string
-	since  int64 // first failure of source that no failure elsewhere followed
-	last   int64 // latest failure of source
-	broad  int64 // latest failure that is not one endpoint's own
-}
-
-func (l *lone) add(at int64, o *Outcome, span time.Duration) {
-	if o.Source == "" || o.Everywhere || o.Sources < 2 {
-		l.broad = at
-		return
-	}
-	fresh := l.last == 0 || at-l.last >= int64(span)
-	if !fresh && o.Source != l.source {
-		l.broad = at
-	}
-	if fresh || o.Source != l.source {
-		l.source, l.since = o.Source, at
-	}
-	l.last = at
-}
-
-// burst reports that all failures within the span are of one endpoint among several, and that it has failed
-// for less than a bucket: the calls that were in flight on a host that crashed.
-func (l *lone) burst(at int64, span time.Duration, buckets int) bool {
-	if l.broad != 0 && at-l.broad < int64(span) {
-		return false
-	}
-	return at-l.since < int64(span)/int64(buckets)
 }
 
 // admit gives a slot to a probe, or returns nil when all are taken. Called with mu held. All probes of a

@@ -140,7 +140,7 @@ func (b *Breaker) endBadly(g *generation, now time.Time, o *Outcome, slow bool) 
 	inRow := int64(0)
 	if o.Result == Failure {
 		kind |= kindFailure
-		g.lone.add(at, o, cfg.Window)
+		g.from.add(now, at, o, cfg.Window, cfg.Buckets)
 		if !o.RatioOnly {
 			inRow = g.failed(o)
 		}
@@ -161,8 +161,12 @@ func (b *Breaker) endBadly(g *generation, now time.Time, o *Outcome, slow bool) 
 	if calls < int64(cfg.MinimumCalls) {
 		return
 	}
+	worst := int64(0) // failures of a single endpoint, which are not the service's
+	if cfg.FailureRatio > 0 && reached(failures, calls, cfg.FailureRatio) {
+		worst = g.from.worst(now, at, cfg.Window)
+	}
 	switch {
-	case cfg.FailureRatio > 0 && reached(failures, calls, cfg.FailureRatio) && !g.lone.burst(at, cfg.Window, cfg.Buckets):
+	case cfg.FailureRatio > 0 && 2*(calls-worst) >= int64(cfg.MinimumCalls) && reached(failures-worst, calls-worst, cfg.FailureRatio):
 		b.open(now, ReasonFailures, o.Pushback)
 	case cfg.SlowRatio > 0 && reached(slows, calls, cfg.SlowRatio):
 		b.open(now, ReasonSlow, o.Pushback)

@@ -5,7 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 // maxEndpoints bounds the endpoints of one channel that have labels of their own. The rest, in the order of their
@@ -18,7 +18,7 @@ const otherEndpoint = "other"
 var endpointStates = [...]string{"healthy", "unhealthy", "ejected", "disconnected"}
 
 // stateOf returns the state of an endpoint as an index: what keeps it from being picked.
-func stateOf(e *attempt.EndpointSnapshot) int {
+func stateOf(e *endpoint.Snapshot) int {
 	switch {
 	case e.State != "ready":
 		return 3
@@ -41,7 +41,7 @@ type endpointSum struct {
 type endpointKey struct{ channel, endpoint string }
 
 // addEndpoints takes the endpoints of a channel. Channels of one name add up.
-func (s *states) addEndpoints(channel string, list []attempt.EndpointSnapshot) {
+func (s *states) addEndpoints(channel string, list []endpoint.Snapshot) {
 	var loads []float64
 	for i := range list {
 		e := &list[i]

@@ -12,11 +12,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
 	"github.com/grpcsteady/steady/balancer/weighted"
 	"github.com/grpcsteady/steady/interceptors/prom"
 	"github.com/grpcsteady/steady/interceptors/steady"
 	"github.com/grpcsteady/steady/interceptors/steadytest"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 // TestEndpointsOfAChannel compares what a scrape shows of three servers, one of which fails until it is ejected and
@@ -101,9 +101,9 @@ func TestEndpointLabelsAreBounded(t *testing.T) {
 	metrics := prom.New()
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(metrics)
-	var list []attempt.EndpointSnapshot
+	var list []endpoint.Snapshot
 	for i := range 1000 {
-		list = append(list, attempt.EndpointSnapshot{Endpoint: fmt.Sprintf("%04d", i), State: "ready", Picks: 2, Effective: 1, Calls: 1 + i%2*2})
+		list = append(list, endpoint.Snapshot{Endpoint: fmt.Sprintf("%04d", i), State: "ready", Picks: 2, Effective: 1, Calls: 1 + i%2*2})
 	}
 	metrics.Attach(func() steady.Snapshot {
 		return steady.Snapshot{Channels: []steady.ChannelSnapshot{{Name: "orders", Endpoints: list}, {Name: "orders", Endpoints: list[:1]}}}

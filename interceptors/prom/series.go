@@ -10,8 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 
+	"github.com/grpcsteady/steady/balancer/window"
 	"github.com/grpcsteady/steady/interceptors/steady"
-	"github.com/grpcsteady/steady/interceptors/window"
 )
 
 // What every call pays is counted here and not by the library's counters and histograms: of a call and its attempt one

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/grpcsteady/steady/interceptors/window"
+	"github.com/grpcsteady/steady/balancer/window"
 )
 
 // BudgetConfig says how many retries a budget allows. It is plain data; a zero field means its default.

@@ -6,10 +6,10 @@ import (
 
 	"google.golang.org/grpc/codes"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
 	"github.com/grpcsteady/steady/interceptors/breaker"
 	"github.com/grpcsteady/steady/interceptors/deadline"
 	"github.com/grpcsteady/steady/interceptors/retry"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 // Observer is told what happens. Observe runs on the goroutine of the call, between its attempts: it must
@@ -168,7 +168,7 @@ type Reloaded struct {
 // EndpointChanged tells that a balancing policy of ours took an endpoint out, or let it back in.
 type EndpointChanged struct {
 	Channel string
-	attempt.EndpointChange
+	endpoint.Change
 	WouldHave bool // the policy only observes: nothing was done
 }
 

@@ -15,10 +15,10 @@ import (
 
 	echov1 "github.com/grpcsteady/steady/proto/steady/echo/v1"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
 	"github.com/grpcsteady/steady/interceptors/steady"
 	"github.com/grpcsteady/steady/interceptors/steadytest"
 	"github.com/grpcsteady/steady/proto/document"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 // Two documents whose rules and policies tell which one is in force.
@@ -251,19 +251,19 @@ type places struct {
 	built int
 }
 
-func (p *places) Endpoints() []attempt.EndpointSnapshot {
+func (p *places) Endpoints() []endpoint.Snapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return []attempt.EndpointSnapshot{{Endpoint: "a", Ejections: p.built}}
+	return []endpoint.Snapshot{{Endpoint: "a", Ejections: p.built}}
 }
 
 func (p *probing) UpdateClientConnState(s balancer.ClientConnState) error {
-	h, _ := s.ResolverState.Attributes.Value(attempt.HandleKey{}).(*attempt.Handle)
+	h, _ := s.ResolverState.Attributes.Value(endpoint.HandleKey{}).(*endpoint.Handle)
 	place := h.Keep(probe, func() any { return new(places) }).(*places)
 	place.mu.Lock()
 	place.built++
 	place.mu.Unlock()
-	h.Notify(attempt.EndpointChange{Endpoint: "a", Out: true, Observed: true})
+	h.Notify(endpoint.Change{Endpoint: "a", Out: true, Observed: true})
 	s.BalancerConfig = nil // pick_first takes its own only
 	return p.Balancer.UpdateClientConnState(s)
 }

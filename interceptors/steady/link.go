@@ -4,8 +4,8 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
 	"github.com/grpcsteady/steady/proto/document"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 	"github.com/grpcsteady/steady/resolver/follow"
 )
 
@@ -40,7 +40,7 @@ func (b *binding) open(c follow.Connection) *follow.Channel {
 	}
 	b.prune()
 	l := &link{of: b, key: c.Key, target: c.Target, disabled: c.Disabled}
-	l.follow = &follow.Channel{Handle: attempt.NewHandle(b.nameOf(c.Target), l.changed)}
+	l.follow = &follow.Channel{Handle: endpoint.NewHandle(b.nameOf(c.Target), l.changed)}
 	if b.out.pushed && !c.Disabled {
 		l.follow.Mark = b.out.marks.Add(1) % maxMark
 		l.follow.Pushed = l.take
@@ -199,9 +199,9 @@ func (b *binding) nameOf(target string) string {
 }
 
 // changed tells observers what a balancing policy decided about an endpoint.
-func (l *link) changed(c attempt.EndpointChange) {
+func (l *link) changed(c endpoint.Change) {
 	if o := l.of.out.observers; o.on() {
-		o.tell(&EndpointChanged{Channel: l.name(), EndpointChange: c, WouldHave: c.Observed})
+		o.tell(&EndpointChanged{Channel: l.name(), Change: c, WouldHave: c.Observed})
 	}
 }
 

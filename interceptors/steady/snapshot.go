@@ -5,9 +5,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
 	"github.com/grpcsteady/steady/interceptors/breaker"
 	"github.com/grpcsteady/steady/interceptors/retry"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 // Snapshot is the state of an [Outbound] at one moment: plain data, for gauges and for people.
@@ -39,7 +39,7 @@ type ChannelSnapshot struct {
 
 	// Endpoints are those of the channel, by name, if its resolver is decorated, see [Outbound.DialOptions], and
 	// its balancing policy one of ours.
-	Endpoints []attempt.EndpointSnapshot
+	Endpoints []endpoint.Snapshot
 }
 
 // BreakerSnapshot is the state of a breaker.

@@ -47,6 +47,8 @@ func (r *reader) checkMessage(n *node, path string, m protoreflect.Message) {
 		r.checkName(n, path, c)
 	case *steadyv1.Ejection:
 		r.checkEjection(n, path, c)
+	case *steadyv1.SlowStart:
+		r.checkSlowStart(n, path, c)
 	case *steadyv1.ActiveCheck:
 		r.checkActive(n, path, c)
 	case *steadyv1.ConsistentHash:

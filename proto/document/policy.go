@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	steadyv1 "github.com/grpcsteady/steady/proto/steady/v1"
 )
@@ -27,13 +28,14 @@ func ReadPolicy(name string, data []byte) (proto.Message, error) {
 	}
 	r := &reader{name: name, lenient: true}
 	m := build()
+	var root *node
 	if r.affordable(data) {
-		root := r.parseJSON(data)
+		root = r.parseJSON(data)
 		if root != nil && root.kind != kindNull {
 			r.message(root, "", m.ProtoReflect())
 		}
 	}
-	if err := r.err(nil); err != nil {
+	if err := r.err(root); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -54,12 +56,32 @@ const (
 )
 
 func (r *reader) checkEjection(n *node, path string, c *steadyv1.Ejection) {
-	if c.Mode == steadyv1.Mode_MODE_OFF && len(n.keys) > 1 {
+	said := 0 // a key without a field, or without a value, is none
+	c.ProtoReflect().Range(func(protoreflect.FieldDescriptor, protoreflect.Value) bool { said++; return true })
+	if c.Mode == steadyv1.Mode_MODE_OFF && said > 1 {
 		r.add(n, path, "is off, and says more: leave the rest out")
+	}
+	if c.GetSuccessRatio() == off && !r.lenient {
+		for _, key := range []string{"margin", "minimumCalls"} {
+			if v, _ := n.get(key); v != nil {
+				r.add(v, join(path, key), "goes only with successRatio")
+			}
+		}
 	}
 	base := or(c.BaseTime, defaultEjection)
 	if c.MaxTime != nil && c.MaxTime.AsDuration() < base {
 		r.add(n.at("maxTime"), join(path, "maxTime"), "%v is below baseTime, %v", c.MaxTime.AsDuration(), base)
+	}
+}
+
+func (r *reader) checkSlowStart(n *node, path string, c *steadyv1.SlowStart) {
+	if c.Window == nil || c.Window.AsDuration() != offTime || r.lenient {
+		return
+	}
+	for _, key := range []string{"minShare", "aggression"} {
+		if v, _ := n.get(key); v != nil {
+			r.add(v, join(path, key), "goes only with a window")
+		}
 	}
 }
 

@@ -102,6 +102,7 @@ var numbers = map[protoreflect.FullName]numberRange{
 	"steady.v1.Weighted.panic_threshold":       {least: 0, most: 1, above: true, off: true},
 	"steady.v1.ConsistentHash.panic_threshold": {least: 0, most: 1, above: true, off: true},
 	"steady.v1.ConsistentHash.max_load":        {least: 1.05, most: 10},
+	"steady.v1.Failover.min_available":         {least: 0, most: 1, above: true},
 	"steady.v1.LoadReports.error_penalty":      {least: 0, most: 100, above: true, off: true},
 	"steady.v1.Ejection.consecutive_failures":  {least: 1, most: 1_000_000, off: true},
 	"steady.v1.Ejection.success_ratio":         {least: 0, most: 1, above: true, off: true},
@@ -139,6 +140,7 @@ var durations = map[protoreflect.FullName]timeRange{
 
 	"steady.v1.Latency.decay":           {least: 100 * ms, most: 10 * time.Minute},
 	"steady.v1.Latency.failure_penalty": {least: ms, most: 5 * time.Minute},
+	"steady.v1.Failover.hold":           {least: ms, most: time.Hour, none: true},
 	"steady.v1.LoadReports.blackout":    {least: ms, most: time.Hour, none: true},
 	"steady.v1.LoadReports.expiry":      {least: time.Second, most: time.Hour},
 	"steady.v1.Ejection.window":         {least: 100 * ms, most: time.Hour},

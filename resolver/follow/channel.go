@@ -5,15 +5,15 @@ import (
 
 	"google.golang.org/grpc/serviceconfig"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
 	"github.com/grpcsteady/steady/proto/document"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 // Channel is what belongs to one connection and outlives its resolvers, which come and go with idle mode. Its
 // fields are set before the first resolver is built and not changed afterwards.
 type Channel struct {
 	// Handle travels with every state, for balancing policies. Nil: none does.
-	Handle *attempt.Handle
+	Handle *endpoint.Handle
 
 	// Mark is told by [MarkOf] as long as the connection has a service config that came through here. 0: no
 	// mark is made. Range: up to 1<<30 - 1.

@@ -7,7 +7,7 @@ import (
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/serviceconfig"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 // conn stands between a resolver and the connection it resolves for.
@@ -132,7 +132,7 @@ func (c *conn) state() (s resolver.State, tell func()) {
 	// Policies may reorder what they are given, and this state may be given again.
 	s.Addresses, s.Endpoints = slices.Clone(s.Addresses), slices.Clone(s.Endpoints)
 	if c.channel.Handle != nil {
-		s.Attributes = s.Attributes.WithValue(attempt.HandleKey{}, c.channel.Handle)
+		s.Attributes = s.Attributes.WithValue(endpoint.HandleKey{}, c.channel.Handle)
 	}
 	if !c.passive {
 		s.ServiceConfig, tell = c.serviceConfig(true)

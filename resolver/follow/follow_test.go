@@ -15,8 +15,8 @@ import (
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/serviceconfig"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
 	"github.com/grpcsteady/steady/proto/document"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 	"github.com/grpcsteady/steady/resolver/follow"
 )
 
@@ -148,19 +148,19 @@ func TestTheHubsServiceConfig(t *testing.T) {
 func TestTheStateIsTheResolversOwn(t *testing.T) {
 	type key struct{}
 	hub, r, g := new(follow.Hub), &inner{scheme: "test"}, new(grpcSide)
-	h := attempt.NewHandle("x", nil)
+	h := endpoint.NewHandle("x", nil)
 	build(t, hub, r, &follow.Channel{Handle: h}, g, resolver.BuildOptions{})
 	s := resolver.State{Addresses: []resolver.Address{{Addr: "a"}, {Addr: "b"}}}
 	s.Attributes = s.Attributes.WithValue(key{}, "theirs")
 	_ = r.cc.UpdateState(s)
 	got := g.states[0]
-	if got.Attributes.Value(attempt.HandleKey{}) != h || got.Attributes.Value(key{}) != "theirs" {
+	if got.Attributes.Value(endpoint.HandleKey{}) != h || got.Attributes.Value(key{}) != "theirs" {
 		t.Error("the attributes are not the resolver's and the handle")
 	}
 	got.Addresses[0], got.Addresses[1] = got.Addresses[1], got.Addresses[0] // as a policy may
 	hub.Set("{}")
 	hub.Push()
-	if a := g.states[1].Addresses; a[0].Addr != "a" || s.Attributes.Value(attempt.HandleKey{}) != nil {
+	if a := g.states[1].Addresses; a[0].Addr != "a" || s.Attributes.Value(endpoint.HandleKey{}) != nil {
 		t.Errorf("what a policy did to one state is in the next: %v", a)
 	}
 	g.err = errors.New("bad state")
@@ -178,14 +178,14 @@ func TestPassive(t *testing.T) {
 		hub, r, g := new(follow.Hub), &inner{scheme: tt.scheme}, new(grpcSide)
 		hub.Set(`{"n":1}`)
 		told := 0
-		h := attempt.NewHandle("x", nil)
+		h := endpoint.NewHandle("x", nil)
 		build(t, hub, r, &follow.Channel{Handle: h, Mark: 1, Pushed: func(*document.Document, error) { told++ }}, g, tt.opts)
 		_ = r.say("")
 		_ = r.say(`{"made":"by itself","methodConfig":[{"name":[{}],"timeout":"1s"}]}`)
 		hub.Set(`{"n":2}`)
 		hub.Push()
 		g.want(t, "-", `{"made":"by itself","methodConfig":[{"name":[{}],"timeout":"1s"}]}`)
-		if told != 0 || g.states[0].Attributes.Value(attempt.HandleKey{}) != h {
+		if told != 0 || g.states[0].Attributes.Value(endpoint.HandleKey{}) != h {
 			t.Errorf("%s: told %d times, handle %v", tt.scheme, told, g.states[0].Attributes)
 		}
 	}

@@ -47,8 +47,8 @@ func newAlias(weights []float64) alias {
 // draw returns an index for a random number.
 func (a alias) draw(r uint64) int {
 	i := uint64(uint32(r)) * uint64(len(a.share)) >> 32 //nolint:gosec // the lower half
-	if uint32(r>>32) > a.share[i] {                     //nolint:gosec // the upper half
+	if r>>32 > uint64(a.share[i]) {
 		return int(a.other[i])
 	}
-	return int(i) //nolint:gosec // an index
+	return int(i)
 }

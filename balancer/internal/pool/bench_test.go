@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/balancer/endpointsharding"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/resolver"
 )
 
@@ -78,6 +80,47 @@ func BenchmarkLeastRequestParallel(b *testing.B) {
 						r.Done(ended)
 					}
 				})
+			})
+		}
+	}
+}
+
+// deaf is gRPC for a policy of which only the rebuild is of interest.
+type deaf struct{ balancer.ClientConn }
+
+func (deaf) UpdateState(balancer.State) {}
+
+// BenchmarkUpdate changes 1 % of the endpoints: the pool's and the policy's part of it, without endpointsharding's.
+func BenchmarkUpdate(b *testing.B) {
+	for _, n := range []int{100, 10_000} {
+		for name, s := range map[string]Settings{"window": windows, "latency": timed} {
+			b.Run(fmt.Sprintf("%d/%s", n, name), func(b *testing.B) {
+				pool, _ := set(n, s, one)
+				lists := [2][]resolver.Endpoint{}
+				for k := range lists {
+					for i := range n {
+						host := 0
+						if i < n/100 {
+							host = 1 + k
+						}
+						lists[k] = append(lists[k], resolver.Endpoint{Addresses: []resolver.Address{{Addr: fmt.Sprintf("10.%d.%d.%d:50051", host, i/256, i%256)}}})
+					}
+				}
+				p := &policy{ClientConn: deaf{}, pool: pool, checks: map[*Endpoint]*check{}, config: &Config{
+					Settings: s, Chooser: func(set Set) Chooser { return NewLeast(set.Pool, set.Candidates, 2, s.Latency) },
+				}}
+				pool.adopt(p)
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					use := pool.update(lists[i%2])
+					p.children = p.children[:0]
+					for _, e := range use {
+						p.children = append(p.children, endpointsharding.ChildState{Endpoint: e, State: balancer.State{ConnectivityState: connectivity.Ready, Picker: ready{}}})
+					}
+					p.mu.Lock()
+					p.rebuild()
+					p.mu.Unlock()
+				}
 			})
 		}
 	}

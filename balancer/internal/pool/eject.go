@@ -5,8 +5,8 @@ import (
 	"math"
 	"time"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
-	"github.com/grpcsteady/steady/interceptors/window"
+	"github.com/grpcsteady/steady/balancer/window"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 const (
@@ -22,7 +22,8 @@ const (
 // is not known.
 func (p *Pool) judge(e *Endpoint, now int64, row int, s Ejection) {
 	if s.Consecutive > 0 && row >= s.Consecutive {
-		p.eject(e, now, fmt.Sprintf("%d failures in a row", row), s)
+		e.row.Store(0) // if it may not be ejected now, it takes as many again until the next look
+		p.eject(e, now, s, func() string { return fmt.Sprintf("%d failures in a row", row) })
 		return
 	}
 	if s.Ratio == 0 {
@@ -45,55 +46,55 @@ func (p *Pool) judge(e *Endpoint, now int64, row int, s Ejection) {
 	if ratio >= s.Ratio {
 		return
 	}
-	if others := p.others(now, own); ratio > others-s.Margin {
+	if others := p.others(e, now); ratio > others-s.Margin {
 		return
 	}
-	p.eject(e, now, fmt.Sprintf("%.0f %% of %d calls succeeded", 100*ratio, calls), s)
+	p.eject(e, now, s, func() string { return fmt.Sprintf("%.0f %% of %d calls succeeded", 100*ratio, calls) })
 }
 
 // others returns the share of successes among the calls to all other endpoints; 1 without any.
-func (p *Pool) others(now int64, own window.Sums) float64 {
+func (p *Pool) others(of *Endpoint, now int64) float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t := &p.totals; !t.valid || now-t.at >= int64(totalsEvery) {
 		*t = totals{at: now, valid: true}
 		for _, e := range p.list {
+			e.counted = window.Sums{}
 			if w := e.window.Load(); w != nil {
-				sums := w.Sum(p.at(now))
-				for k := range sums {
-					t.sums[k] += sums[k]
-				}
+				e.counted = w.Sum(p.at(now))
+			}
+			for k := range t.sums {
+				t.sums[k] += e.counted[k]
 			}
 		}
 	}
-	calls := max(p.totals.sums.Total()-own.Total(), 0)
-	if calls == 0 {
+	// What is taken off is what it had at the time: calls that came since are not among those of the others.
+	calls := p.totals.sums.Total() - of.counted.Total()
+	if calls <= 0 {
 		return 1
 	}
-	return min(max(float64(p.totals.sums[kindSuccess]-own[kindSuccess])/float64(calls), 0), 1)
+	return float64(p.totals.sums[kindSuccess]-of.counted[kindSuccess]) / float64(calls)
 }
 
-// eject takes an endpoint out, if that leaves enough.
-func (p *Pool) eject(e *Endpoint, now int64, reason string, s Ejection) {
+// eject takes an endpoint out, if that leaves enough. In observe mode all goes the same way, but for what may be
+// picked: so what is told is what would have happened.
+func (p *Pool) eject(e *Endpoint, now int64, s Ejection, reason func() string) {
 	p.mu.Lock()
-	if !e.listed || e.until != 0 || s.Observe && now < e.seen || !p.mayEject(e, s) {
-		p.mu.Unlock()
+	defer p.mu.Unlock()
+	if !e.listed || e.until != 0 || !p.mayEject(e, s) {
 		return
 	}
-	n := p.inARow(e, now, s) + 1
+	longest := int((s.Max + s.Base - 1) / s.Base) // more in a row change nothing, and would be as long to forget
+	n := min(p.inARow(e, now, s)+1, longest)
 	length := min(time.Duration(n)*s.Base, s.Max)
-	e.row.Store(0)
-	change := attempt.EndpointChange{Endpoint: e.name, At: p.at(now), Out: true, Reason: reason, For: length, Observed: s.Observe}
-	if s.Observe {
-		e.seen = now + int64(length)
-	} else {
-		e.until, e.reason, e.ejections = now+int64(length), reason, n
-		p.out++
-		p.wake()
-	}
-	p.mu.Unlock()
-	p.handle.Notify(change)
+	e.until, e.would, e.reason, e.ejections = now+int64(length), s.Observe, reason(), n
+	p.out++
+	p.wake()
+	p.tell(endpoint.Change{Endpoint: e.name, At: p.at(now), Out: true, Reason: e.reason, For: length, Observed: e.would})
 }
+
+// ejected reports whether an endpoint is out for what its calls came to. pool.mu is held.
+func (e *Endpoint) ejected() bool { return e.until != 0 && !e.would }
 
 // mayEject reports whether one more may be out: the cap allows it, and somebody is left to call. mu is held.
 func (p *Pool) mayEject(e *Endpoint, s Ejection) bool {
@@ -119,44 +120,44 @@ func (p *Pool) inARow(e *Endpoint, now int64, s Ejection) int {
 	return int(max(int64(e.ejections)-good, 0))
 }
 
-// readmit takes back whose time is over, and returns what is to be told. mu is held.
-func (p *Pool) readmit(now int64, s Settings) (changes []attempt.EndpointChange) {
+// readmit takes back whose time is over, and all when the mode has changed. mu is held.
+func (p *Pool) readmit(now int64, s Settings) {
+	if p.out == 0 {
+		return
+	}
 	for _, e := range p.list {
-		if e.until == 0 || now < e.until && !s.Ejection.Off {
+		if e.until == 0 || now < e.until && !s.Ejection.Off && e.would == s.Ejection.Observe {
 			continue
 		}
-		e.until, e.returned, e.warmFrom = 0, now, now
+		if !e.would {
+			e.warmFrom = now
+		}
+		p.tell(endpoint.Change{Endpoint: e.name, At: p.at(now), Reason: e.reason, Observed: e.would})
+		e.until, e.would, e.reason, e.returned = 0, false, "", now
 		p.out--
 		e.row.Store(0)
 		p.open(e, s) // what led to it is no reason to eject it again
-		changes = append(changes, attempt.EndpointChange{Endpoint: e.name, At: p.at(now), Reason: e.reason})
-		e.reason = ""
+		p.totals.valid = false
 	}
-	return changes
 }
 
 // checked takes what active checks say of an endpoint.
 func (p *Pool) checked(e *Endpoint, ill bool) {
 	p.mu.Lock()
-	if e.ill == ill {
-		p.mu.Unlock()
-		return
+	defer p.mu.Unlock()
+	if e.ill == ill || !e.listed || p.settings.Load().Check.Interval == 0 {
+		return // its check is about to stop
 	}
-	e.ill = ill
-	if !ill {
-		e.warmFrom = p.now()
-	}
-	change := attempt.EndpointChange{Endpoint: e.name, At: p.at(p.now()), Out: ill, Reason: reasonCheck}
-	if e.listed {
-		p.wake()
-	}
-	p.mu.Unlock()
-	p.handle.Notify(change)
+	p.found(e, ill)
+	p.wake()
 }
 
-// wake has the policy in force look at the endpoints again. mu is held.
-func (p *Pool) wake() {
-	if p.current != nil {
-		p.current.wake()
+// found notes what an endpoint was found to be. mu is held.
+func (p *Pool) found(e *Endpoint, ill bool) {
+	now := p.now()
+	e.ill = ill
+	if !ill {
+		e.warmFrom = now
 	}
+	p.tell(endpoint.Change{Endpoint: e.name, At: p.at(now), Out: ill, Reason: reasonCheck})
 }

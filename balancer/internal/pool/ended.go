@@ -2,6 +2,7 @@ package pool
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/balancer"
@@ -19,15 +20,20 @@ func (e *Endpoint) ended(info balancer.DoneInfo, driven bool, s *Settings, start
 	if driven && !learns && (s.Reports.Expiry == 0 || info.ServerLoad == nil) {
 		return
 	}
+	if info.Err == nil && !learns && info.ServerLoad == nil && e.window.Load() == nil && e.trouble.bits.Load() == 0 {
+		e.row.Store(0) // nobody asks when it was
+		return
+	}
 	now := e.pool.now()
 	if info.ServerLoad != nil && s.Reports.Expiry > 0 {
 		e.reports(info.ServerLoad, now, s.Reports)
 	}
 	if learns {
-		if info.Err == nil {
-			e.observe(now, start, s.Latency)
-		} else if code := status.Code(info.Err); code == codes.DeadlineExceeded || code == codes.Canceled {
-			e.waited(now, start, s.Latency)
+		switch status.Code(info.Err) {
+		case codes.OK, codes.NotFound, codes.AlreadyExists, codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange, codes.Aborted:
+			e.observe(now, start, s.Latency) // who asks for what is not there has it answered all the same
+		default:
+			e.waited(now, start, s.Latency) // to refuse is quicker than to do
 		}
 	}
 	if !driven {
@@ -46,7 +52,11 @@ func (e *Endpoint) guess(info balancer.DoneInfo, now int64) {
 	}
 	switch status.Code(info.Err) {
 	case codes.Canceled:
-	case codes.Unavailable, codes.Internal, codes.DataLoss:
+	case codes.Internal:
+		if !isLocal(info.Err) {
+			e.failed(now, pushback(info), true)
+		}
+	case codes.Unavailable, codes.DataLoss:
 		e.failed(now, pushback(info), true)
 	case codes.ResourceExhausted:
 		if wait := pushback(info); wait > 0 {
@@ -59,6 +69,22 @@ func (e *Endpoint) guess(info balancer.DoneInfo, now int64) {
 	default:
 		e.succeeded(now) // the server did its work; the fault is the caller's
 	}
+}
+
+// localPrefixes are the beginnings of the messages of errors that gRPC makes here, about a message: the server has
+// no part in them. They have no code of their own; a test calls gRPC for them.
+var localPrefixes = [...]string{
+	"grpc: error while marshaling", "grpc: error while compressing", "grpc: error unmarshalling", "grpc: failed to unmarshal",
+}
+
+func isLocal(err error) bool {
+	s, _ := status.FromError(err)
+	for _, p := range localPrefixes {
+		if strings.HasPrefix(s.Message(), p) {
+			return true
+		}
+	}
+	return false
 }
 
 const pushbackKey = "grpc-retry-pushback-ms"
@@ -86,5 +112,5 @@ func pushbackOf(md metadata.MD) time.Duration {
 	if err != nil || len(v) > 1 {
 		return 0 // negative or nonsense: it says not to retry, not when to come back
 	}
-	return time.Duration(ms) * time.Millisecond //nolint:gosec // below 2^32
+	return time.Duration(ms) * time.Millisecond
 }

@@ -4,10 +4,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/resolver"
 
 	"github.com/grpcsteady/steady/balancer/attempt"
-	"github.com/grpcsteady/steady/interceptors/window"
+	"github.com/grpcsteady/steady/balancer/window"
 	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
@@ -25,7 +26,8 @@ type Endpoint struct {
 	window  atomic.Pointer[window.Window] // kinds success and failure
 	row     atomic.Int32                  // failures in a row
 	name    string
-	learner attempt.Learner // itself, behind an address that does not change
+	learner attempt.Learner         // itself, behind an address that does not change
+	plain   func(balancer.DoneInfo) // endPlain, bound once
 	key     string
 
 	failures atomic.Uint64
@@ -45,11 +47,12 @@ type Endpoint struct {
 	left      int64 // when it was last ready
 	warmFrom  int64 // when slow start began
 	until     int64 // when its ejection ends; 0: it is in
-	seen      int64 // until when its would-have ejection has been told
+	would     bool  // that ejection is only observed
 	returned  int64 // when its last ejection ended
 	ejections int   // in a row
 	reason    string
-	ill       bool // active checks say so
+	counted   window.Sums // its part of pool.totals
+	ill       bool        // active checks say so
 }
 
 const (
@@ -65,6 +68,18 @@ func (e *Endpoint) Name() string { return e.name }
 func (e *Endpoint) InFlight() int64 {
 	ends := e.ends.Load()               // first, so that the difference is never negative
 	return int64(e.picks.Load() - ends) //nolint:gosec // far below 2^63
+}
+
+// exactInFlight is InFlight for people, who would wonder: between the two reads of InFlight calls may begin.
+func (e *Endpoint) exactInFlight() int64 {
+	for range 8 {
+		picks := e.picks.Load()
+		ends := e.ends.Load()
+		if e.picks.Load() == picks {
+			return int64(picks - ends) //nolint:gosec // far below 2^63
+		}
+	}
+	return e.InFlight() // a busy one: what is one more or less
 }
 
 // keyOf returns what makes an endpoint the same: its addresses, in whatever order. It is what gRPC's own
@@ -85,7 +100,11 @@ func keyOf(e resolver.Endpoint) string {
 func (e *Endpoint) Load() float64 {
 	load := float64(e.InFlight() + 1)
 	if e.trouble.bits.Load() != 0 {
-		load *= 1 + troubleCost*e.trouble.at(e.pool.now(), troubleDecay)
+		// Below the cost of one call it is forgotten: where all others are idle, the least cost is the least chance,
+		// and an endpoint without calls can not show that it is well again.
+		if cost := troubleCost * e.trouble.at(e.pool.now(), troubleDecay); cost >= 1 {
+			load *= 1 + cost
+		}
 	}
 	return load
 }
@@ -137,11 +156,11 @@ func (e *Endpoint) succeeded(now int64) {
 		w.Add(e.pool.at(now), kindSuccess)
 	}
 	if e.trouble.bits.Load() != 0 {
-		e.trouble.change(now, troubleDecay, func(v float64) (float64, int64) {
+		e.trouble.change(now, troubleDecay, func(v float64, held int64) (float64, int64) {
 			if v *= 1 - troubleShare; v < 0.001 {
 				v = 0
 			}
-			return v, now
+			return v, held
 		})
 	}
 }
@@ -150,17 +169,17 @@ func (e *Endpoint) succeeded(now int64) {
 func (e *Endpoint) failed(now int64, pushback time.Duration, sure bool) {
 	e.failures.Add(1)
 	pushback = min(max(pushback, 0), maxPushback)
-	e.trouble.change(now, troubleDecay, func(v float64) (float64, int64) {
+	e.trouble.change(now, troubleDecay, func(v float64, held int64) (float64, int64) {
 		share := troubleShare
 		if pushback > 0 {
 			share = pushbackShare
 		}
-		return v + (1-v)*share, now + int64(pushback) // it does not fall before the server wants to see us again
+		return v + (1-v)*share, max(held, now+int64(pushback)) // it does not fall before the server wants to see us again
 	})
 	s := e.pool.settings.Load()
 	if s.Latency.Decay > 0 {
 		cost := max(pushback, s.Latency.Penalty)
-		e.latency.change(now, s.Latency.Decay, func(v float64) (float64, int64) { return max(v, float64(cost)), now })
+		e.latency.change(now, s.Latency.Decay, func(v float64, _ int64) (float64, int64) { return max(v, float64(cost)), now })
 	}
 	if w := e.window.Load(); w != nil {
 		w.Add(e.pool.at(now), kindFailure)
@@ -179,7 +198,8 @@ func (e *Endpoint) observe(now, start int64, l Latency) {
 	e.latency.peak(now, l.Decay, float64(now-start))
 }
 
-// waited notes that there was no answer for so long: it says nothing of a fast endpoint, and much of a slow one.
+// waited notes that it took so long without the work being done: it says nothing of a fast endpoint, and much of a
+// slow one.
 func (e *Endpoint) waited(now, start int64, l Latency) {
 	if took := float64(now - start); took > e.latency.at(now, l.Decay) {
 		e.latency.peak(now, l.Decay, took)

@@ -1,7 +1,9 @@
 package pool
 
 import (
+	"math"
 	"math/rand/v2"
+	"slices"
 
 	"google.golang.org/grpc/balancer"
 
@@ -16,6 +18,7 @@ type Least struct {
 	latency    Latency
 	inverse    []float64 // of the weights; nil: they are all the same
 	alias      alias     // to draw by weight; unused if they are all the same
+	random     func() uint64
 }
 
 // scanLimit is the size up to which a set is looked at whole: it costs no more than to draw two.
@@ -23,13 +26,13 @@ const scanLimit = 4
 
 // NewLeast makes a chooser. choices is how many are compared, at least 2.
 func NewLeast(p *Pool, candidates []Candidate, choices int, l Latency) *Least {
-	c := &Least{pool: p, candidates: candidates, choices: choices, latency: l}
+	c := &Least{pool: p, candidates: candidates, choices: choices, latency: l, random: rand.Uint64}
 	if !sameWeight(candidates) {
 		c.inverse = make([]float64, len(candidates))
 		weights := make([]float64, len(candidates))
 		for i := range candidates {
 			weights[i] = candidates[i].Weight
-			c.inverse[i] = 1 / weights[i]
+			c.inverse[i] = min(1/weights[i], math.MaxFloat64) // infinity times nothing would be no number
 		}
 		c.alias = newAlias(weights)
 	}
@@ -46,12 +49,8 @@ func sameWeight(candidates []Candidate) bool {
 }
 
 // Choose implements [Chooser].
-func (c *Least) Choose(_ balancer.PickInfo, a *attempt.Attempt) int {
+func (c *Least) Choose(_ balancer.PickInfo, a *attempt.Attempt, now int64) int {
 	n := len(c.candidates)
-	var now int64
-	if c.latency.Decay > 0 {
-		now = c.pool.now()
-	}
 	if a.AvoidsAny() {
 		if i := c.other(now, a); i >= 0 {
 			return i
@@ -61,8 +60,8 @@ func (c *Least) Choose(_ balancer.PickInfo, a *attempt.Attempt) int {
 		return c.least(now)
 	}
 	if c.choices == 2 && c.inverse == nil { // what nearly everybody has
-		r := rand.Uint64()
-		i := int(uint64(uint32(r)) * uint64(n) >> 32)
+		r := c.random()
+		i := int(r & math.MaxUint32 * uint64(n) >> 32)
 		j := int((r >> 32) * uint64(n-1) >> 32)
 		if j >= i {
 			j++
@@ -78,7 +77,7 @@ func (c *Least) Choose(_ balancer.PickInfo, a *attempt.Attempt) int {
 // cost is what decides between two.
 func (c *Least) cost(i int, now int64) float64 {
 	e := c.candidates[i].Endpoint
-	cost := 0.0
+	var cost float64
 	if c.latency.Decay > 0 {
 		cost = e.Cost(now, c.latency)
 	} else {
@@ -90,23 +89,35 @@ func (c *Least) cost(i int, now int64) float64 {
 	return cost
 }
 
-// least looks at all, from a random one on, so that of equals each is as likely.
+// least looks at all, of which there are at most maxChoices. Of equals each is as likely.
 func (c *Least) least(now int64) int {
 	n := len(c.candidates)
 	if n == 1 {
 		return 0
 	}
-	at := int(uint64(rand.Uint32()) * uint64(n) >> 32)
-	best, least := at, c.cost(at, now)
-	for range n - 1 {
-		if at++; at == n {
-			at = 0
-		}
-		if cost := c.cost(at, now); cost < least {
-			best, least = at, cost
+	var costs [maxChoices]float64
+	best, equals := 0, 0
+	for i := range n {
+		costs[i] = c.cost(i, now)
+		switch {
+		case costs[i] < costs[best]:
+			best, equals = i, 1
+		case costs[i] == costs[best]:
+			equals++
 		}
 	}
-	return best
+	if equals == 1 {
+		return best
+	}
+	least := costs[best]
+	for skip := c.below(equals); ; best++ { // best is the first of them
+		if costs[best] == least {
+			if skip == 0 {
+				return best
+			}
+			skip--
+		}
+	}
 }
 
 // maxChoices is the most that a policy may be told to compare.
@@ -131,11 +142,11 @@ func (c *Least) drawn(now int64) int {
 func (c *Least) draw(taken []int) int {
 	i := 0
 	for range 8 {
-		if i = c.any(); !among(taken, i) {
+		if i = c.any(); !slices.Contains(taken, i) {
 			return i
 		}
 	}
-	for among(taken, i) {
+	for slices.Contains(taken, i) {
 		if i++; i == len(c.candidates) {
 			i = 0
 		}
@@ -143,46 +154,52 @@ func (c *Least) draw(taken []int) int {
 	return i
 }
 
+// below returns a random index.
+func (c *Least) below(n int) int { return int(c.random() >> 32 * uint64(n) >> 32) } //nolint:gosec // a length
+
 func (c *Least) any() int {
 	if c.inverse == nil {
-		return int(uint64(rand.Uint32()) * uint64(len(c.candidates)) >> 32)
+		return c.below(len(c.candidates))
 	}
-	return c.alias.draw(rand.Uint64())
-}
-
-func among(list []int, i int) bool {
-	for _, v := range list {
-		if v == i {
-			return true
-		}
-	}
-	return false
+	return c.alias.draw(c.random())
 }
 
 // other chooses among those that the call has not tried, and returns -1 if there are none. Retries are few, so
 // it may look at many.
 func (c *Least) other(now int64, a *attempt.Attempt) int {
 	n := len(c.candidates)
-	best, least, found := -1, 0.0, 0
+	best, least, equals := -1, 0.0, 0
 	try := func(i int) {
-		if a.Avoids(c.candidates[i].name) {
-			return
-		}
-		if cost := c.cost(i, now); best < 0 || cost < least {
-			best, least = i, cost
-		}
-		found++
-	}
-	if n > 64 {
-		for k := 0; k < 32 && found < c.choices; k++ {
-			try(c.any())
+		switch cost := c.cost(i, now); {
+		case best < 0 || cost < least:
+			best, least, equals = i, cost, 1
+		case cost == least:
+			if equals++; c.below(equals) == 0 { // of equals each is as likely
+				best = i
+			}
 		}
 	}
-	if found == 0 {
-		at := int(uint64(rand.Uint32()) * uint64(n) >> 32)
-		for i := range n {
-			try((at + i) % n)
+	if n > manyCandidates {
+		var taken [maxChoices]int
+		found := 0
+		for k := 0; k < 32 && found < min(c.choices, maxChoices); k++ {
+			if i := c.any(); !slices.Contains(taken[:found], i) && !a.Avoids(c.candidates[i].name) {
+				try(i)
+				taken[found] = i
+				found++
+			}
+		}
+		if found > 0 {
+			return best
+		}
+	}
+	for i := range n {
+		if !a.Avoids(c.candidates[i].name) {
+			try(i)
 		}
 	}
 	return best
 }
+
+// manyCandidates is from which size on a retry draws as well.
+const manyCandidates = 64

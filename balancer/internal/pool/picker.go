@@ -18,8 +18,9 @@ type Candidate struct {
 // Chooser chooses among the candidates it was made for.
 type Chooser interface {
 	// Choose returns the index of a candidate. a is nil for calls without a driver. Avoidance is soft: when
-	// everything is to be avoided, nothing is. It is called concurrently and must not block.
-	Choose(info balancer.PickInfo, a *attempt.Attempt) int
+	// everything is to be avoided, nothing is. now is for Cost; it is 0 unless latency is learned. It is called
+	// concurrently and must not block.
+	Choose(info balancer.PickInfo, a *attempt.Attempt, now int64) int
 }
 
 // picker is what gRPC picks with. It is immutable but for what it points to.
@@ -28,18 +29,27 @@ type picker struct {
 	candidates []Candidate
 	chooser    Chooser
 	settings   *Settings
-	endpoints  int // listed, for the breaker: failures of one of many are no failure of all
+	endpoints  int // that may be well, for the breaker: failures of one of many are no failure of all
 }
 
 // Pick implements balancer.Picker.
 func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	a := attempt.From(info.Ctx)
-	c := &p.candidates[p.chooser.Choose(info, a)]
+	var now int64
+	if p.settings.Latency.Decay > 0 {
+		now = p.pool.now()
+	}
+	c := &p.candidates[p.chooser.Choose(info, a, now)]
 	r, err := c.picker.Pick(info)
 	if err != nil {
 		return r, err
 	}
 	e := c.Endpoint
+	e.picks.Add(1)
+	if a == nil && now == 0 && r.Done == nil && !p.settings.Bounded { // nothing to remember until its end
+		r.Done = e.plain
+		return r, nil
+	}
 	t := newToken()
 	t.endpoint, t.attempt, t.settings, t.below = e, a, p.settings, r.Done
 	if a != nil {
@@ -47,15 +57,22 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		a.SetEndpoints(p.endpoints)
 		a.SetLearner(&e.learner)
 	}
-	if p.settings.Latency.Decay > 0 {
-		t.start, t.stream = e.pool.now(), p.stream(info, a)
+	if now != 0 {
+		t.start, t.stream = now, p.stream(info, a)
 	}
-	e.picks.Add(1)
 	if p.settings.Bounded {
 		p.pool.flying.Add(1)
 	}
 	r.Done = t.done
 	return r, nil
+}
+
+// endPlain is the end of a pick of which nothing had to be remembered.
+func (e *Endpoint) endPlain(info balancer.DoneInfo) {
+	e.ends.Add(1)
+	if info.Err != nil || info.BytesSent {
+		e.ended(info, false, e.pool.settings.Load(), 0, false)
+	}
 }
 
 // stream reports whether a pick is for a stream.

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/serviceconfig"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 // Config is what a policy was told, read and checked.
@@ -87,7 +87,7 @@ func (p *policy) UpdateClientConnState(s balancer.ClientConnState) error {
 		return nil
 	}
 	if p.pool == nil {
-		h, _ := s.ResolverState.Attributes.Value(attempt.HandleKey{}).(*attempt.Handle)
+		h, _ := s.ResolverState.Attributes.Value(endpoint.HandleKey{}).(*endpoint.Handle)
 		p.pool = poolOf(h)
 	}
 	p.config = config
@@ -119,7 +119,7 @@ func (p *Pool) adopt(by *policy) {
 		if e.ready {
 			e.ready, e.left = false, p.now()
 		}
-		e.state, e.ill = "idle", false
+		e.state = "idle"
 	}
 }
 
@@ -132,11 +132,9 @@ func (p *policy) UpdateState(s balancer.State) {
 	}
 	changed := !p.told || s.ConnectivityState != p.state.ConnectivityState
 	p.state, p.children = s, endpointsharding.ChildStatesFromPicker(s.Picker)
-	if wait := rebuildEvery - time.Since(p.rebuilt); !changed && len(p.children) > manyEndpoints && wait > 0 {
-		p.schedule(wait)
-		return
+	if changed || !p.later() {
+		p.rebuild()
 	}
-	p.rebuild()
 }
 
 // wake has the policy look at its endpoints again, at once and on a goroutine of its own: pool.mu, which comes
@@ -149,10 +147,20 @@ func (p *policy) wake() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.waking.Store(false)
-		if !p.closed && p.told {
+		if !p.closed && p.told && !p.later() {
 			p.rebuild()
 		}
 	})
+}
+
+// later puts a rebuild off if there are many endpoints and the last one was just now. mu is held.
+func (p *policy) later() bool {
+	wait := rebuildEvery - time.Since(p.rebuilt)
+	if len(p.children) <= manyEndpoints || wait <= 0 {
+		return false
+	}
+	p.schedule(wait)
+	return true
 }
 
 // schedule sees to it that a rebuild comes after some time at the latest. mu is held.
@@ -204,8 +212,13 @@ func (p *policy) rebuild() {
 		}
 	}
 	pool.connected(p, now, states)
-	changes := pool.readmit(now, *settings)
+	pool.readmit(now, *settings)
+	divided := pool.divide(now, *settings)
 	weights, again := pool.pickable(now, *settings)
+	again = min(again, divided)
+	if pool.current != p {
+		weights = pool.leaving(func(e *Endpoint) bool { return found[e.index] != nil })
+	}
 	pool.mu.Unlock()
 
 	set.Candidates = make([]Candidate, 0, len(list))
@@ -218,7 +231,7 @@ func (p *policy) rebuild() {
 	if len(set.Candidates) > 0 {
 		p.chooser = p.config.Chooser(set)
 		state = balancer.State{ConnectivityState: connectivity.Ready, Picker: &picker{
-			pool: pool, candidates: set.Candidates, chooser: p.chooser, settings: settings, endpoints: len(list),
+			pool: pool, candidates: set.Candidates, chooser: p.chooser, settings: settings, endpoints: hopeful(states),
 		}}
 	}
 	p.told, p.rebuilt = true, time.Now()
@@ -227,14 +240,17 @@ func (p *policy) rebuild() {
 	if again != math.MaxInt64 {
 		p.schedule(max(time.Duration(again-now), time.Millisecond))
 	}
-	if len(changes) > 0 {
-		// Observers are the user's code, and no lock is held over that.
-		go func() {
-			for _, c := range changes {
-				pool.handle.Notify(c)
-			}
-		}()
+}
+
+// hopeful counts the endpoints that may be well: all but those that can not be connected to. While the first
+// connections are being made, the first one that stands is one of many; when all others are gone, it is the only one.
+func hopeful(states []string) (n int) {
+	for _, s := range states {
+		if s != stateFailing {
+			n++
+		}
 	}
+	return n
 }
 
 func stateName(s connectivity.State) string {
@@ -244,7 +260,7 @@ func stateName(s connectivity.State) string {
 	case connectivity.Connecting:
 		return "connecting"
 	case connectivity.TransientFailure:
-		return "transient_failure"
+		return stateFailing
 	case connectivity.Shutdown:
 		return "shutdown"
 	default:
@@ -272,6 +288,9 @@ func (p *policy) Close() {
 	p.checks = nil
 	pool := p.pool
 	p.mu.Unlock()
+	for _, c := range checks {
+		c.cancel()
+	}
 	for _, c := range checks {
 		c.stop()
 	}

@@ -11,15 +11,14 @@ import (
 
 	"google.golang.org/grpc/resolver"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
-	"github.com/grpcsteady/steady/interceptors/window"
+	"github.com/grpcsteady/steady/balancer/window"
 	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
 // Pool holds the endpoints of one channel.
 type Pool struct {
 	epoch    time.Time
-	handle   *attempt.Handle
+	handle   *endpoint.Handle
 	settings atomic.Pointer[Settings]
 	sequence atomic.Uint64 // of picks, for policies that go round; it goes on over rebuilds
 	flying   atomic.Int64  // calls in flight of all endpoints; counted only if Settings.Bounded
@@ -29,8 +28,11 @@ type Pool struct {
 	byKey   map[string]*Endpoint
 	list    []*Endpoint // in the resolver's order
 	current *policy     // the policy that was built last
-	out     int         // ejected and listed
+	out     int         // ejected, or would be, and listed
 	totals  totals
+	tiers   tiers
+	news    []endpoint.Change // to be told
+	telling bool              // a goroutine is telling it
 }
 
 // totals are what the calls to all listed endpoints came to, as of some instant.
@@ -43,13 +45,14 @@ type totals struct {
 type poolKey struct{}
 
 // poolOf returns the pool that the channel keeps, or a new one for a channel without a handle.
-func poolOf(h *attempt.Handle) *Pool {
+func poolOf(h *endpoint.Handle) *Pool {
 	p, _ := h.Keep(poolKey{}, func() any { return newPool(h) }).(*Pool)
 	return p
 }
 
-func newPool(h *attempt.Handle) *Pool {
-	p := &Pool{epoch: time.Now(), handle: h, byKey: make(map[string]*Endpoint)}
+func newPool(h *endpoint.Handle) *Pool {
+	// An instant of 0 means none, so none is.
+	p := &Pool{epoch: time.Now().Add(-time.Nanosecond), handle: h, byKey: make(map[string]*Endpoint)}
 	p.settings.Store(new(Settings))
 	p.sequence.Store(rand.Uint64()) // a thousand clients do not all begin with the same endpoint
 	return p
@@ -69,17 +72,26 @@ func (p *Pool) at(now int64) time.Time { return p.epoch.Add(time.Duration(now)) 
 // Next returns the number of a pick, from 0.
 func (p *Pool) Next() uint64 { return p.sequence.Add(1) - 1 }
 
-// configure puts settings in force. Windows of another shape begin anew.
+// configure puts settings in force. Windows of another shape begin anew, and what checks have found is forgotten
+// when there are none any more.
 func (p *Pool) configure(s Settings) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.settings.Swap(&s)
+	if s.Check.Interval == 0 {
+		for _, e := range p.list {
+			if e.ill {
+				p.found(e, false)
+			}
+		}
+	}
 	if old.Ejection.Window == s.Ejection.Window && old.Ejection.Off == s.Ejection.Off {
 		return
 	}
 	for _, e := range p.list {
 		p.open(e, s)
 	}
+	p.totals.valid = false
 }
 
 // open gives an endpoint its window.
@@ -158,7 +170,7 @@ func (p *Pool) enlist(e *Endpoint, said resolver.Endpoint, weight float64) {
 
 func (p *Pool) add(key, name string, s Settings) *Endpoint {
 	e := &Endpoint{pool: p, key: key, name: name, state: "idle"}
-	e.learner = e
+	e.learner, e.plain = e, e.endPlain
 	p.open(e, s)
 	p.byKey[key] = e
 	return e
@@ -179,18 +191,18 @@ func (p *Pool) forget(keys map[string]*Endpoint) {
 }
 
 // Endpoints returns a snapshot of all endpoints.
-func (p *Pool) Endpoints() []attempt.EndpointSnapshot {
+func (p *Pool) Endpoints() []endpoint.Snapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
 	s := p.settings.Load()
 	shares, _ := p.pickable(now, *s)
-	out := make([]attempt.EndpointSnapshot, 0, len(p.list))
+	out := make([]endpoint.Snapshot, 0, len(p.list))
 	for i, e := range p.list {
-		row := attempt.EndpointSnapshot{
+		row := endpoint.Snapshot{
 			Endpoint: e.name, Zone: e.zone, Priority: e.priority, State: e.state, Weight: e.weight, Effective: shares[i],
-			InFlight: int(e.InFlight()), Picks: e.picks.Load(), Failures: e.failures.Load(), Success: 1,
-			Ejected: e.until != 0, Unchecked: e.ill, Ejections: e.ejections,
+			InFlight: int(e.exactInFlight()), Picks: e.picks.Load(), Failures: e.failures.Load(), Success: 1,
+			Ejected: e.ejected(), Unchecked: e.ill,
 		}
 		if s.Latency.Decay > 0 {
 			row.Latency = time.Duration(e.latency.at(now, s.Latency.Decay))
@@ -201,14 +213,18 @@ func (p *Pool) Endpoints() []attempt.EndpointSnapshot {
 				row.Success = float64(sums[kindSuccess]) / float64(row.Calls)
 			}
 		}
-		if e.until != 0 {
+		if row.Ejections = e.ejections; e.until == 0 {
+			row.Ejections = p.inARow(e, now, s.Ejection)
+		}
+		switch {
+		case row.Ejected:
 			row.Reason, row.Until = e.reason, p.at(e.until)
-		} else if e.ill {
+		case e.ill:
 			row.Reason = reasonCheck
 		}
 		out = append(out, row)
 	}
-	slices.SortFunc(out, func(a, b attempt.EndpointSnapshot) int { return cmp.Compare(a.Endpoint, b.Endpoint) })
+	slices.SortFunc(out, func(a, b endpoint.Snapshot) int { return cmp.Compare(a.Endpoint, b.Endpoint) })
 	return out
 }
 
@@ -229,18 +245,21 @@ func (p *Pool) pickable(now int64, s Settings) (weights []float64, again int64) 
 			continue
 		}
 		ready = append(ready, e)
-		if e.until == 0 && !e.ill {
+		if !e.ejected() && !e.ill {
 			available++
 		}
 	}
 	panicking := available == 0 || float64(available) < s.Panic*float64(len(p.list))
+	if p.tiers.shares != nil { // a backup is better than panic
+		panicking = panicking && !p.spare(p.groups(s), s)
+	}
 	slow, tick := p.warming(ready, now, s.SlowStart)
 	again = min(again, tick)
 	factor, due := reported(ready, now, s.Reports)
 	again = min(again, due)
 	weights = make([]float64, len(p.list))
 	for _, e := range ready {
-		if !panicking && (e.until != 0 || e.ill) {
+		if !panicking && (e.ejected() || e.ill) {
 			continue
 		}
 		w := e.weight * factor(e)
@@ -250,7 +269,26 @@ func (p *Pool) pickable(now int64, s Settings) (weights []float64, again int64) 
 		}
 		weights[e.index] = w
 	}
+	p.tiers.apply(p.list, weights)
 	return weights, again
+}
+
+// leaving is pickable for a policy that another one is about to replace: it goes by the connections that it has
+// itself. mu is held.
+func (p *Pool) leaving(connected func(*Endpoint) bool) (weights []float64) {
+	weights = make([]float64, len(p.list))
+	for _, strict := range [...]bool{true, false} {
+		some := false
+		for i, e := range p.list {
+			if connected(e) && (!strict || !e.ejected() && !e.ill) {
+				weights[i], some = e.weight, true
+			}
+		}
+		if some {
+			break
+		}
+	}
+	return weights
 }
 
 // warming reports whether weights are held back, and when they are next to grow.
@@ -304,7 +342,8 @@ func (p *Pool) connected(by *policy, now int64, states []string) {
 }
 
 const (
-	stateReady = "ready"
+	stateReady   = "ready"
+	stateFailing = "transient_failure"
 
 	// awayTime is how long an endpoint may be away without being taken for a new one when it is back: a server
 	// that closes connections now and then, by GOAWAY, is as warm as it was.

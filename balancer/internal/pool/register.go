@@ -2,7 +2,6 @@ package pool
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/serviceconfig"
@@ -35,7 +34,7 @@ func (b builder) ParseConfig(data json.RawMessage) (serviceconfig.LoadBalancingC
 	}
 	m, err := document.ReadPolicy(b.name, data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", b.name, err)
+		return nil, err // it begins with the policy's name
 	}
 	c := b.configure(m)
 	c.source = data

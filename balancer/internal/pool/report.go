@@ -2,6 +2,7 @@ package pool
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -71,24 +72,34 @@ func reported(ready []*Endpoint, now int64, s Reports) (factor func(*Endpoint) f
 		}
 		return r.weight
 	}
-	sum, n := 0.0, 0
+	var weights []float64
 	for _, e := range ready {
 		if e.report.Load() != nil {
 			again = now + int64(reportEvery)
 		}
 		if w := usable(e); w > 0 {
-			sum += w
-			n++
+			weights = append(weights, w)
 		}
 	}
-	if n == 0 {
+	if len(weights) == 0 {
 		return factor, again
 	}
-	mean := sum / float64(n)
+	middle := median(weights)
 	return func(e *Endpoint) float64 {
 		if w := usable(e); w > 0 {
-			return w / mean
+			return min(max(w/middle, 1/maxFactor), maxFactor)
 		}
 		return 1
 	}, again
+}
+
+// maxFactor bounds what one report can do: whatever a server says of itself, it gets at most so many times what the
+// one in the middle gets, and none less than that fraction.
+const maxFactor = 10.0
+
+// median returns the one in the middle, which no single report can move far.
+func median(list []float64) float64 {
+	slices.Sort(list)
+	n := len(list)
+	return list[(n-1)/2]/2 + list[n/2]/2
 }

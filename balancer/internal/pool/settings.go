@@ -17,6 +17,7 @@ type Settings struct {
 	Check     Check
 	Latency   Latency
 	Reports   Reports
+	Failover  Failover
 	Panic     float64 // share of endpoints that must be available; 0: ejections and checks always count
 	Bounded   bool    // the calls in flight of all endpoints together are counted
 }
@@ -51,6 +52,12 @@ type Check struct {
 // Latency says how the time of answers is averaged; see steady.v1.Latency. A decay of 0: it is not learned.
 type Latency struct{ Decay, Penalty time.Duration }
 
+// Failover says when a group of backups gets calls; see steady.v1.Failover.
+type Failover struct {
+	MinAvailable float64
+	Hold         time.Duration
+}
+
 // Reports says how load reports become weights; see steady.v1.LoadReports. An expiry of 0: they are ignored.
 type Reports struct {
 	Blackout, Expiry time.Duration
@@ -63,6 +70,7 @@ type Common interface {
 	GetSlowStart() *steadyv1.SlowStart
 	GetActiveCheck() *steadyv1.ActiveCheck
 	GetPanicThreshold() float64
+	GetFailover() *steadyv1.Failover
 }
 
 // SettingsOf fills in the defaults of a configuration that document.ReadPolicy has checked.
@@ -72,7 +80,15 @@ func SettingsOf(c Common, panicThreshold *float64) Settings {
 		SlowStart: slowStartOf(c.GetSlowStart()),
 		Check:     checkOf(c.GetActiveCheck()),
 		Panic:     ratio(panicThreshold, 0.5),
+		Failover:  failoverOf(c.GetFailover()),
 	}
+}
+
+func failoverOf(c *steadyv1.Failover) Failover {
+	if c == nil {
+		c = new(steadyv1.Failover)
+	}
+	return Failover{MinAvailable: ratio(c.MinAvailable, 0.7), Hold: duration(c.GetHold(), 10*time.Second)}
 }
 
 func ejectionOf(c *steadyv1.Ejection) Ejection {

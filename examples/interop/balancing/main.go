@@ -41,8 +41,9 @@ func main() {
 	haproxy := flag.String("haproxy", "haproxy", "the HAProxy `binary`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, *nginx, *haproxy); err != nil {
+	err := run(ctx, *nginx, *haproxy)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "balancing:", err)
 		os.Exit(1)
 	}
@@ -59,12 +60,18 @@ type way struct {
 
 func run(ctx context.Context, nginx, haproxy string) error {
 	var addrs [3]string
+	var ends []func()
+	defer func() {
+		for _, end := range ends {
+			end()
+		}
+	}()
 	for i, wait := range []time.Duration{fast, fast, slow} {
 		addr, end, err := serve(i, wait)
 		if err != nil {
 			return err
 		}
-		defer end()
+		ends = append(ends, end)
 		addrs[i] = addr
 	}
 	dir, err := os.MkdirTemp("", "balancing")

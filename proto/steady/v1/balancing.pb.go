@@ -49,12 +49,14 @@ type LeastRequest struct {
 	SlowStart *SlowStart `protobuf:"bytes,17,opt,name=slow_start,json=slowStart,proto3" json:"slow_start,omitempty"`
 	// active_check asks endpoints for their health. Default: off.
 	ActiveCheck *ActiveCheck `protobuf:"bytes,18,opt,name=active_check,json=activeCheck,proto3" json:"active_check,omitempty"`
-	// panic_threshold is the share of endpoints that must be available, neither
-	// ejected nor found ill; below it both are ignored. Default 0.5, as Envoy's.
-	// Range: above 0, up to 1; -1: never ignored.
+	// panic_threshold is the share of endpoints that must be available: connected,
+	// and neither ejected nor found ill; below it both are ignored. Default 0.5, as
+	// Envoy's. Range: above 0, up to 1; -1: ignored only if nobody is available.
 	PanicThreshold *float64 `protobuf:"fixed64,19,opt,name=panic_threshold,json=panicThreshold,proto3,oneof" json:"panic_threshold,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// failover says when backups get calls. Default: as {}.
+	Failover      *Failover `protobuf:"bytes,20,opt,name=failover,proto3" json:"failover,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LeastRequest) Reset() {
@@ -129,7 +131,16 @@ func (x *LeastRequest) GetPanicThreshold() float64 {
 	return 0
 }
 
-// Latency is a moving average that follows a rise at once and a fall slowly.
+func (x *LeastRequest) GetFailover() *Failover {
+	if x != nil {
+		return x.Failover
+	}
+	return nil
+}
+
+// Latency is a moving average that follows a rise at once and a fall slowly. A
+// call whose work was done is what it is learned from, NOT_FOUND and its like
+// among them; of one that was refused, cut or given up only that it took longer.
 // Source: Finagle's peak EWMA.
 type Latency struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -202,10 +213,12 @@ type Weighted struct {
 	// active_check asks endpoints for their health. Default: off.
 	ActiveCheck *ActiveCheck `protobuf:"bytes,18,opt,name=active_check,json=activeCheck,proto3" json:"active_check,omitempty"`
 	// panic_threshold: see LeastRequest. Default 0.5. Range: above 0, up to 1; -1:
-	// ejections and checks are never ignored.
+	// ejections and checks are ignored only if nobody is available.
 	PanicThreshold *float64 `protobuf:"fixed64,19,opt,name=panic_threshold,json=panicThreshold,proto3,oneof" json:"panic_threshold,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// failover says when backups get calls. Default: as {}.
+	Failover      *Failover `protobuf:"bytes,20,opt,name=failover,proto3" json:"failover,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Weighted) Reset() {
@@ -273,10 +286,17 @@ func (x *Weighted) GetPanicThreshold() float64 {
 	return 0
 }
 
+func (x *Weighted) GetFailover() *Failover {
+	if x != nil {
+		return x.Failover
+	}
+	return nil
+}
+
 // LoadReports says how ORCA reports become weights: rate / (utilization +
 // errors / rate * error_penalty), with the application's utilization or else the
-// CPU's, as a multiple of the mean. An endpoint without a report counts as the
-// mean.
+// CPU's, as a multiple of the median, between a tenth and ten times it. An
+// endpoint without a report counts as the median.
 type LoadReports struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// blackout is how long reports must have come before they count. Default 10s.
@@ -368,10 +388,12 @@ type ConsistentHash struct {
 	// active_check asks endpoints for their health. Default: off.
 	ActiveCheck *ActiveCheck `protobuf:"bytes,18,opt,name=active_check,json=activeCheck,proto3" json:"active_check,omitempty"`
 	// panic_threshold: see LeastRequest. Default 0.5. Range: above 0, up to 1; -1:
-	// ejections and checks are never ignored.
+	// ejections and checks are ignored only if nobody is available.
 	PanicThreshold *float64 `protobuf:"fixed64,19,opt,name=panic_threshold,json=panicThreshold,proto3,oneof" json:"panic_threshold,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// failover says when backups get calls. Default: as {}.
+	Failover      *Failover `protobuf:"bytes,20,opt,name=failover,proto3" json:"failover,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ConsistentHash) Reset() {
@@ -453,12 +475,81 @@ func (x *ConsistentHash) GetPanicThreshold() float64 {
 	return 0
 }
 
+func (x *ConsistentHash) GetFailover() *Failover {
+	if x != nil {
+		return x.Failover
+	}
+	return nil
+}
+
+// Failover is for endpoints of several priorities, as the failover resolver gives
+// them: the first group has all calls as long as enough of it is available, and
+// below that what it can not bear goes to the next. Source: Envoy's priority
+// levels.
+type Failover struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// min_available is the share of a group's weight that must be available for it
+	// to have all calls. Default 0.7, as Envoy's overprovisioning factor of 1.4.
+	// Range: above 0, up to 1.
+	MinAvailable *float64 `protobuf:"fixed64,1,opt,name=min_available,json=minAvailable,proto3,oneof" json:"min_available,omitempty"`
+	// hold is how long a change must last before calls move, to the backups and
+	// back; a group with nobody left to call is left at once. Default 10s. Range:
+	// 1ms to 1h; none (-1s): nothing is held.
+	Hold          *durationpb.Duration `protobuf:"bytes,2,opt,name=hold,proto3" json:"hold,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Failover) Reset() {
+	*x = Failover{}
+	mi := &file_steady_v1_balancing_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Failover) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Failover) ProtoMessage() {}
+
+func (x *Failover) ProtoReflect() protoreflect.Message {
+	mi := &file_steady_v1_balancing_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Failover.ProtoReflect.Descriptor instead.
+func (*Failover) Descriptor() ([]byte, []int) {
+	return file_steady_v1_balancing_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Failover) GetMinAvailable() float64 {
+	if x != nil && x.MinAvailable != nil {
+		return *x.MinAvailable
+	}
+	return 0
+}
+
+func (x *Failover) GetHold() *durationpb.Duration {
+	if x != nil {
+		return x.Hold
+	}
+	return nil
+}
+
 // Ejection takes an endpoint out for a time after failures of its calls, but
 // never the last one. Sources: Envoy, gRFC A50, Finagle.
 type Ejection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// mode observe tells who would have been ejected, and ejects nobody. Default:
-	// enforce.
+	// mode observe tells who would have been ejected and for how long, and ejects
+	// nobody. Default: enforce.
 	Mode Mode `protobuf:"varint,1,opt,name=mode,proto3,enum=steady.v1.Mode" json:"mode,omitempty"`
 	// consecutive_failures ejects after so many failures in a row. Default 5.
 	// Range: 1 to 1000000; -1: off.
@@ -492,7 +583,7 @@ type Ejection struct {
 
 func (x *Ejection) Reset() {
 	*x = Ejection{}
-	mi := &file_steady_v1_balancing_proto_msgTypes[5]
+	mi := &file_steady_v1_balancing_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +595,7 @@ func (x *Ejection) String() string {
 func (*Ejection) ProtoMessage() {}
 
 func (x *Ejection) ProtoReflect() protoreflect.Message {
-	mi := &file_steady_v1_balancing_proto_msgTypes[5]
+	mi := &file_steady_v1_balancing_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +608,7 @@ func (x *Ejection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ejection.ProtoReflect.Descriptor instead.
 func (*Ejection) Descriptor() ([]byte, []int) {
-	return file_steady_v1_balancing_proto_rawDescGZIP(), []int{5}
+	return file_steady_v1_balancing_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Ejection) GetMode() Mode {
@@ -603,7 +694,7 @@ type SlowStart struct {
 
 func (x *SlowStart) Reset() {
 	*x = SlowStart{}
-	mi := &file_steady_v1_balancing_proto_msgTypes[6]
+	mi := &file_steady_v1_balancing_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -615,7 +706,7 @@ func (x *SlowStart) String() string {
 func (*SlowStart) ProtoMessage() {}
 
 func (x *SlowStart) ProtoReflect() protoreflect.Message {
-	mi := &file_steady_v1_balancing_proto_msgTypes[6]
+	mi := &file_steady_v1_balancing_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -628,7 +719,7 @@ func (x *SlowStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlowStart.ProtoReflect.Descriptor instead.
 func (*SlowStart) Descriptor() ([]byte, []int) {
-	return file_steady_v1_balancing_proto_rawDescGZIP(), []int{6}
+	return file_steady_v1_balancing_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SlowStart) GetWindow() *durationpb.Duration {
@@ -678,7 +769,7 @@ type ActiveCheck struct {
 
 func (x *ActiveCheck) Reset() {
 	*x = ActiveCheck{}
-	mi := &file_steady_v1_balancing_proto_msgTypes[7]
+	mi := &file_steady_v1_balancing_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +781,7 @@ func (x *ActiveCheck) String() string {
 func (*ActiveCheck) ProtoMessage() {}
 
 func (x *ActiveCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_steady_v1_balancing_proto_msgTypes[7]
+	mi := &file_steady_v1_balancing_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +794,7 @@ func (x *ActiveCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveCheck.ProtoReflect.Descriptor instead.
 func (*ActiveCheck) Descriptor() ([]byte, []int) {
-	return file_steady_v1_balancing_proto_rawDescGZIP(), []int{7}
+	return file_steady_v1_balancing_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ActiveCheck) GetService() string {
@@ -752,7 +843,7 @@ var File_steady_v1_balancing_proto protoreflect.FileDescriptor
 
 const file_steady_v1_balancing_proto_rawDesc = "" +
 	"\n" +
-	"\x19steady/v1/balancing.proto\x12\tsteady.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16steady/v1/config.proto\"\xd8\x02\n" +
+	"\x19steady/v1/balancing.proto\x12\tsteady.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16steady/v1/config.proto\"\x89\x03\n" +
 	"\fLeastRequest\x12&\n" +
 	"\fchoice_count\x18\x01 \x01(\rH\x00R\vchoiceCount\x88\x01\x01\x12,\n" +
 	"\alatency\x18\x02 \x01(\v2\x12.steady.v1.LatencyR\alatency\x12/\n" +
@@ -760,25 +851,27 @@ const file_steady_v1_balancing_proto_rawDesc = "" +
 	"\n" +
 	"slow_start\x18\x11 \x01(\v2\x14.steady.v1.SlowStartR\tslowStart\x129\n" +
 	"\factive_check\x18\x12 \x01(\v2\x16.steady.v1.ActiveCheckR\vactiveCheck\x12,\n" +
-	"\x0fpanic_threshold\x18\x13 \x01(\x01H\x01R\x0epanicThreshold\x88\x01\x01B\x0f\n" +
+	"\x0fpanic_threshold\x18\x13 \x01(\x01H\x01R\x0epanicThreshold\x88\x01\x01\x12/\n" +
+	"\bfailover\x18\x14 \x01(\v2\x13.steady.v1.FailoverR\bfailoverB\x0f\n" +
 	"\r_choice_countB\x12\n" +
 	"\x10_panic_threshold\"~\n" +
 	"\aLatency\x12/\n" +
 	"\x05decay\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05decay\x12B\n" +
-	"\x0ffailure_penalty\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0efailurePenalty\"\xa8\x02\n" +
+	"\x0ffailure_penalty\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0efailurePenalty\"\xd9\x02\n" +
 	"\bWeighted\x129\n" +
 	"\fload_reports\x18\x01 \x01(\v2\x16.steady.v1.LoadReportsR\vloadReports\x12/\n" +
 	"\bejection\x18\x10 \x01(\v2\x13.steady.v1.EjectionR\bejection\x123\n" +
 	"\n" +
 	"slow_start\x18\x11 \x01(\v2\x14.steady.v1.SlowStartR\tslowStart\x129\n" +
 	"\factive_check\x18\x12 \x01(\v2\x16.steady.v1.ActiveCheckR\vactiveCheck\x12,\n" +
-	"\x0fpanic_threshold\x18\x13 \x01(\x01H\x00R\x0epanicThreshold\x88\x01\x01B\x12\n" +
+	"\x0fpanic_threshold\x18\x13 \x01(\x01H\x00R\x0epanicThreshold\x88\x01\x01\x12/\n" +
+	"\bfailover\x18\x14 \x01(\v2\x13.steady.v1.FailoverR\bfailoverB\x12\n" +
 	"\x10_panic_threshold\"\xb3\x01\n" +
 	"\vLoadReports\x125\n" +
 	"\bblackout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\bblackout\x121\n" +
 	"\x06expiry\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06expiry\x12(\n" +
 	"\rerror_penalty\x18\x03 \x01(\x01H\x00R\ferrorPenalty\x88\x01\x01B\x10\n" +
-	"\x0e_error_penalty\"\xcc\x02\n" +
+	"\x0e_error_penalty\"\xfd\x02\n" +
 	"\x0eConsistentHash\x12\x16\n" +
 	"\x06header\x18\x01 \x01(\tR\x06header\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\bR\x04peer\x12\x1e\n" +
@@ -787,9 +880,14 @@ const file_steady_v1_balancing_proto_rawDesc = "" +
 	"\n" +
 	"slow_start\x18\x11 \x01(\v2\x14.steady.v1.SlowStartR\tslowStart\x129\n" +
 	"\factive_check\x18\x12 \x01(\v2\x16.steady.v1.ActiveCheckR\vactiveCheck\x12,\n" +
-	"\x0fpanic_threshold\x18\x13 \x01(\x01H\x01R\x0epanicThreshold\x88\x01\x01B\v\n" +
+	"\x0fpanic_threshold\x18\x13 \x01(\x01H\x01R\x0epanicThreshold\x88\x01\x01\x12/\n" +
+	"\bfailover\x18\x14 \x01(\v2\x13.steady.v1.FailoverR\bfailoverB\v\n" +
 	"\t_max_loadB\x12\n" +
-	"\x10_panic_threshold\"\xf1\x03\n" +
+	"\x10_panic_threshold\"u\n" +
+	"\bFailover\x12(\n" +
+	"\rmin_available\x18\x01 \x01(\x01H\x00R\fminAvailable\x88\x01\x01\x12-\n" +
+	"\x04hold\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04holdB\x10\n" +
+	"\x0e_min_available\"\xf1\x03\n" +
 	"\bEjection\x12#\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x0f.steady.v1.ModeR\x04mode\x126\n" +
 	"\x14consecutive_failures\x18\x02 \x01(\x05H\x00R\x13consecutiveFailures\x88\x01\x01\x12(\n" +
@@ -838,47 +936,52 @@ func file_steady_v1_balancing_proto_rawDescGZIP() []byte {
 	return file_steady_v1_balancing_proto_rawDescData
 }
 
-var file_steady_v1_balancing_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_steady_v1_balancing_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_steady_v1_balancing_proto_goTypes = []any{
 	(*LeastRequest)(nil),        // 0: steady.v1.LeastRequest
 	(*Latency)(nil),             // 1: steady.v1.Latency
 	(*Weighted)(nil),            // 2: steady.v1.Weighted
 	(*LoadReports)(nil),         // 3: steady.v1.LoadReports
 	(*ConsistentHash)(nil),      // 4: steady.v1.ConsistentHash
-	(*Ejection)(nil),            // 5: steady.v1.Ejection
-	(*SlowStart)(nil),           // 6: steady.v1.SlowStart
-	(*ActiveCheck)(nil),         // 7: steady.v1.ActiveCheck
-	(*durationpb.Duration)(nil), // 8: google.protobuf.Duration
-	(Mode)(0),                   // 9: steady.v1.Mode
+	(*Failover)(nil),            // 5: steady.v1.Failover
+	(*Ejection)(nil),            // 6: steady.v1.Ejection
+	(*SlowStart)(nil),           // 7: steady.v1.SlowStart
+	(*ActiveCheck)(nil),         // 8: steady.v1.ActiveCheck
+	(*durationpb.Duration)(nil), // 9: google.protobuf.Duration
+	(Mode)(0),                   // 10: steady.v1.Mode
 }
 var file_steady_v1_balancing_proto_depIdxs = []int32{
 	1,  // 0: steady.v1.LeastRequest.latency:type_name -> steady.v1.Latency
-	5,  // 1: steady.v1.LeastRequest.ejection:type_name -> steady.v1.Ejection
-	6,  // 2: steady.v1.LeastRequest.slow_start:type_name -> steady.v1.SlowStart
-	7,  // 3: steady.v1.LeastRequest.active_check:type_name -> steady.v1.ActiveCheck
-	8,  // 4: steady.v1.Latency.decay:type_name -> google.protobuf.Duration
-	8,  // 5: steady.v1.Latency.failure_penalty:type_name -> google.protobuf.Duration
-	3,  // 6: steady.v1.Weighted.load_reports:type_name -> steady.v1.LoadReports
-	5,  // 7: steady.v1.Weighted.ejection:type_name -> steady.v1.Ejection
-	6,  // 8: steady.v1.Weighted.slow_start:type_name -> steady.v1.SlowStart
-	7,  // 9: steady.v1.Weighted.active_check:type_name -> steady.v1.ActiveCheck
-	8,  // 10: steady.v1.LoadReports.blackout:type_name -> google.protobuf.Duration
-	8,  // 11: steady.v1.LoadReports.expiry:type_name -> google.protobuf.Duration
-	5,  // 12: steady.v1.ConsistentHash.ejection:type_name -> steady.v1.Ejection
-	6,  // 13: steady.v1.ConsistentHash.slow_start:type_name -> steady.v1.SlowStart
-	7,  // 14: steady.v1.ConsistentHash.active_check:type_name -> steady.v1.ActiveCheck
-	9,  // 15: steady.v1.Ejection.mode:type_name -> steady.v1.Mode
-	8,  // 16: steady.v1.Ejection.window:type_name -> google.protobuf.Duration
-	8,  // 17: steady.v1.Ejection.base_time:type_name -> google.protobuf.Duration
-	8,  // 18: steady.v1.Ejection.max_time:type_name -> google.protobuf.Duration
-	8,  // 19: steady.v1.SlowStart.window:type_name -> google.protobuf.Duration
-	8,  // 20: steady.v1.ActiveCheck.interval:type_name -> google.protobuf.Duration
-	8,  // 21: steady.v1.ActiveCheck.timeout:type_name -> google.protobuf.Duration
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	6,  // 1: steady.v1.LeastRequest.ejection:type_name -> steady.v1.Ejection
+	7,  // 2: steady.v1.LeastRequest.slow_start:type_name -> steady.v1.SlowStart
+	8,  // 3: steady.v1.LeastRequest.active_check:type_name -> steady.v1.ActiveCheck
+	5,  // 4: steady.v1.LeastRequest.failover:type_name -> steady.v1.Failover
+	9,  // 5: steady.v1.Latency.decay:type_name -> google.protobuf.Duration
+	9,  // 6: steady.v1.Latency.failure_penalty:type_name -> google.protobuf.Duration
+	3,  // 7: steady.v1.Weighted.load_reports:type_name -> steady.v1.LoadReports
+	6,  // 8: steady.v1.Weighted.ejection:type_name -> steady.v1.Ejection
+	7,  // 9: steady.v1.Weighted.slow_start:type_name -> steady.v1.SlowStart
+	8,  // 10: steady.v1.Weighted.active_check:type_name -> steady.v1.ActiveCheck
+	5,  // 11: steady.v1.Weighted.failover:type_name -> steady.v1.Failover
+	9,  // 12: steady.v1.LoadReports.blackout:type_name -> google.protobuf.Duration
+	9,  // 13: steady.v1.LoadReports.expiry:type_name -> google.protobuf.Duration
+	6,  // 14: steady.v1.ConsistentHash.ejection:type_name -> steady.v1.Ejection
+	7,  // 15: steady.v1.ConsistentHash.slow_start:type_name -> steady.v1.SlowStart
+	8,  // 16: steady.v1.ConsistentHash.active_check:type_name -> steady.v1.ActiveCheck
+	5,  // 17: steady.v1.ConsistentHash.failover:type_name -> steady.v1.Failover
+	9,  // 18: steady.v1.Failover.hold:type_name -> google.protobuf.Duration
+	10, // 19: steady.v1.Ejection.mode:type_name -> steady.v1.Mode
+	9,  // 20: steady.v1.Ejection.window:type_name -> google.protobuf.Duration
+	9,  // 21: steady.v1.Ejection.base_time:type_name -> google.protobuf.Duration
+	9,  // 22: steady.v1.Ejection.max_time:type_name -> google.protobuf.Duration
+	9,  // 23: steady.v1.SlowStart.window:type_name -> google.protobuf.Duration
+	9,  // 24: steady.v1.ActiveCheck.interval:type_name -> google.protobuf.Duration
+	9,  // 25: steady.v1.ActiveCheck.timeout:type_name -> google.protobuf.Duration
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_steady_v1_balancing_proto_init() }
@@ -894,13 +997,14 @@ func file_steady_v1_balancing_proto_init() {
 	file_steady_v1_balancing_proto_msgTypes[5].OneofWrappers = []any{}
 	file_steady_v1_balancing_proto_msgTypes[6].OneofWrappers = []any{}
 	file_steady_v1_balancing_proto_msgTypes[7].OneofWrappers = []any{}
+	file_steady_v1_balancing_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steady_v1_balancing_proto_rawDesc), len(file_steady_v1_balancing_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1228,7 +1228,9 @@ type Breaker struct {
 	// Default 5. Range: 1 to 1000000; -1: off.
 	ConsecutiveFailures *int32 `protobuf:"varint,1,opt,name=consecutive_failures,json=consecutiveFailures,proto3,oneof" json:"consecutive_failures,omitempty"`
 	// failure_ratio opens the breaker when at least this share of the calls in
-	// the window failed, given minimum_calls. Default 0.5. Range: above 0, up to
+	// the window failed, given minimum_calls. Where the endpoints are known, the
+	// failures of the worst of several are left out for as long as a window: to
+	// take it out is the balancer's business. Default 0.5. Range: above 0, up to
 	// 1; -1: off.
 	FailureRatio *float64 `protobuf:"fixed64,2,opt,name=failure_ratio,json=failureRatio,proto3,oneof" json:"failure_ratio,omitempty"`
 	// slow_ratio opens the breaker when at least this share of the calls in the

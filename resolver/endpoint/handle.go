@@ -1,4 +1,4 @@
-package attempt
+package endpoint
 
 import (
 	"cmp"
@@ -15,7 +15,7 @@ import (
 // learns for itself. The methods of nil keep nothing and know nothing.
 type Handle struct {
 	channel string
-	notify  func(EndpointChange)
+	notify  func(Change)
 
 	mu   sync.Mutex // guards kept
 	kept map[any]any
@@ -26,7 +26,7 @@ type HandleKey struct{}
 
 // NewHandle makes the handle of a channel. notify, if not nil, is told what policies decide about endpoints; it
 // is called without any lock held and must be safe for concurrent use.
-func NewHandle(channel string, notify func(EndpointChange)) *Handle {
+func NewHandle(channel string, notify func(Change)) *Handle {
 	return &Handle{channel: channel, notify: notify}
 }
 
@@ -58,7 +58,7 @@ func (h *Handle) Keep(key any, build func() any) any {
 }
 
 // Notify tells the channel what a policy has decided about an endpoint.
-func (h *Handle) Notify(c EndpointChange) {
+func (h *Handle) Notify(c Change) {
 	if h != nil && h.notify != nil {
 		h.notify(c)
 	}
@@ -66,7 +66,7 @@ func (h *Handle) Notify(c EndpointChange) {
 
 // Endpoints returns the state of the channel's endpoints, by name, as those policies tell it that keep
 // something with a method Endpoints. None: no policy of ours is in use.
-func (h *Handle) Endpoints() []EndpointSnapshot {
+func (h *Handle) Endpoints() []Snapshot {
 	if h == nil {
 		return nil
 	}
@@ -76,18 +76,18 @@ func (h *Handle) Endpoints() []EndpointSnapshot {
 		kept = append(kept, v)
 	}
 	h.mu.Unlock()
-	var out []EndpointSnapshot
+	var out []Snapshot
 	for _, v := range kept {
-		if s, ok := v.(interface{ Endpoints() []EndpointSnapshot }); ok {
+		if s, ok := v.(interface{ Endpoints() []Snapshot }); ok {
 			out = append(out, s.Endpoints()...)
 		}
 	}
-	slices.SortFunc(out, func(a, b EndpointSnapshot) int { return cmp.Compare(a.Endpoint, b.Endpoint) })
+	slices.SortFunc(out, func(a, b Snapshot) int { return cmp.Compare(a.Endpoint, b.Endpoint) })
 	return out
 }
 
-// EndpointSnapshot is the state of one endpoint at one moment.
-type EndpointSnapshot struct {
+// Snapshot is the state of one endpoint at one moment.
+type Snapshot struct {
 	Endpoint  string        // its first address, as attempts name it
 	Zone      string        // as the resolver says; "": unknown
 	Priority  int           // as the resolver says; 0 is the first choice
@@ -107,8 +107,8 @@ type EndpointSnapshot struct {
 	Ejections int           // how often in a row; a good time without one forgets them
 }
 
-// EndpointChange is a policy's decision about an endpoint.
-type EndpointChange struct {
+// Change is a policy's decision about an endpoint.
+type Change struct {
 	Endpoint string
 	At       time.Time
 	Out      bool          // it was taken out; false: it is back

@@ -1,17 +1,17 @@
-package attempt_test
+package endpoint_test
 
 import (
 	"testing"
 
-	"github.com/grpcsteady/steady/balancer/attempt"
+	"github.com/grpcsteady/steady/resolver/endpoint"
 )
 
-type keeper []attempt.EndpointSnapshot
+type keeper []endpoint.Snapshot
 
-func (k keeper) Endpoints() []attempt.EndpointSnapshot { return k }
+func (k keeper) Endpoints() []endpoint.Snapshot { return k }
 
 func TestHandleKeepsWhatItWasGivenFirst(t *testing.T) {
-	h := attempt.NewHandle("orders", nil)
+	h := endpoint.NewHandle("orders", nil)
 	first := h.Keep("pool", func() any { return keeper{{Endpoint: "b"}, {Endpoint: "a"}} })
 	again := h.Keep("pool", func() any { t.Error("built twice"); return nil })
 	if first.(keeper)[0] != again.(keeper)[0] {
@@ -28,20 +28,20 @@ func TestHandleKeepsWhatItWasGivenFirst(t *testing.T) {
 }
 
 func TestHandleTellsChanges(t *testing.T) {
-	var told []attempt.EndpointChange
-	h := attempt.NewHandle("orders", func(c attempt.EndpointChange) { told = append(told, c) })
-	h.Notify(attempt.EndpointChange{Endpoint: "a", Out: true, Reason: "5 in a row"})
+	var told []endpoint.Change
+	h := endpoint.NewHandle("orders", func(c endpoint.Change) { told = append(told, c) })
+	h.Notify(endpoint.Change{Endpoint: "a", Out: true, Reason: "5 in a row"})
 	if len(told) != 1 || told[0].Endpoint != "a" || !told[0].Out {
 		t.Errorf("told %v", told)
 	}
 }
 
 func TestNoHandleIsHarmless(t *testing.T) {
-	var h *attempt.Handle
+	var h *endpoint.Handle
 	if v := h.Keep("pool", func() any { return 7 }); v != 7 {
 		t.Errorf("got %v, want what was built", v)
 	}
-	h.Notify(attempt.EndpointChange{})
+	h.Notify(endpoint.Change{})
 	if h.Endpoints() != nil || h.Channel() != "" {
 		t.Error("nil knows something")
 	}

@@ -10,7 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/grpcsteady/steady/interceptors/window"
+	"github.com/grpcsteady/steady/balancer/window"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -1,0 +1,5 @@
+//go:build !race
+
+package healthsvc_test
+
+const raceDetector = false
