@@ -61,16 +61,18 @@ build_kube_apiserver() {
 }
 
 # apart COMMAND... runs it in namespaces of its own: 127.0.0.1 and all of
-# 198.18.0.0/24 are its alone, and so is /run, where a pod has its token. It needs
-# no root where the kernel lets users have namespaces.
+# 198.18.0.0/24 and fd00:c612::1 are its alone, and so is /run, where a pod has
+# its token. What it has started ends with it, whatever happens. It needs no root
+# where the kernel lets users have namespaces.
 apart() {
 	local user=()
 	if [[ $(id -u) != 0 ]]; then user=(--user --map-root-user); fi
 	# shellcheck disable=SC2016 # expanded inside
-	unshare "${user[@]}" --net --mount bash -euc '
+	unshare "${user[@]}" --net --mount --pid --fork --kill-child --mount-proc bash -euc '
 		PATH=$PATH:/usr/sbin:/sbin
 		ip link set lo up
 		ip route add local 198.18.0.0/24 dev lo
+		ip -6 address add fd00:c612::1/128 dev lo nodad 2>/dev/null || true # no IPv6 here: the test does without
 		mount -t tmpfs none /run
 		exec "$@"' apart "$@"
 }

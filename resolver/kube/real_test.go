@@ -40,6 +40,7 @@ func TestReal(t *testing.T) {
 		{"rights", realRights},
 		{"configurations", realConfigurations},
 		{"conditions", realConditions},
+		{"families", realFamilies},
 		{"weights", realWeights},
 		{"outage", realOutage},
 		{"gone", realGone},
@@ -218,6 +219,28 @@ func realConditions(t *testing.T, c *cluster) {
 	wantServers(t, c, conn, ip(1), ip(3))
 	c.set(slice("a", terminating(one), unready(three))) // nothing better is left
 	wantServers(t, c, conn, ip(1))
+}
+
+// realFamilies: a pod with an IPv4 and an IPv6 address counts once, beside one with an IPv4 address alone.
+func realFamilies(t *testing.T, c *cluster) {
+	servers(t, 2)
+	const six = "fd00:c612::1"
+	if lis, err := net.Listen("tcp", "["+six+"]:50051"); err != nil {
+		t.Logf("no IPv6 here, the pod answers on IPv4 alone: %v", err)
+	} else {
+		lis.Close()
+		startServer(t, "["+six+"]")
+	}
+	over := slice("b", pod("1", six))
+	over.AddressType = discoveryv1.AddressTypeIPv6
+	c.set(slice("a", pod("1", ip(1)), pod("2", ip(2))), over)
+	conn := dialReal(t, kube.Builder(kube.WithConfig(c.reader())), target, "round_robin")
+	var got map[string]int
+	c.until("100 calls are spread evenly", func() bool {
+		got = asked(t, conn, 100)
+		return len(got) == 2 && got[ip(2)] == 50
+	})
+	t.Logf("100 calls to two pods: %v", got)
 }
 
 // realWeights: 3:2:1.
