@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/resolver"
-	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
 	"k8s.io/client-go/rest"
 )
 
@@ -18,7 +17,7 @@ const DefaultGrace = 30 * time.Second
 type settings struct {
 	config     *rest.Config
 	kubeconfig *kubeconfig
-	given      discoveryclient.EndpointSlicesGetter
+	given      rest.Interface
 	zone       string
 	grace      time.Duration
 	onError    func(target string, err error)
@@ -39,11 +38,10 @@ func WithKubeconfig(path, context string) Option {
 	return func(s *settings) { s.kubeconfig = &kubeconfig{path, context} }
 }
 
-// WithClient uses a client that exists: clientset.DiscoveryV1(). Its limit of requests holds for all channels of
-// the builder together, and its connections are not closed. It comes before the other two.
-func WithClient(c discoveryclient.EndpointSlicesGetter) Option {
-	return func(s *settings) { s.given = c }
-}
+// WithClient uses a client that exists: clientset.DiscoveryV1().RESTClient(), which a fake clientset does not have. Its
+// limit of requests holds for all channels of the builder together, and its connections are not closed. It comes
+// before the other two.
+func WithClient(c rest.Interface) Option { return func(s *settings) { s.given = c } }
 
 // WithZone says in which zone this client is, the node's topology.kubernetes.io/zone: if all ready endpoints have hints
 // for zones (Service spec.trafficDistribution) and one of them names this zone, only those hinted for it are used, as

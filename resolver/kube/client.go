@@ -7,7 +7,11 @@ import (
 	"strings"
 	"sync"
 
-	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -19,14 +23,14 @@ type access struct {
 
 	mu        sync.Mutex // guards what follows
 	users     int
-	client    discoveryclient.EndpointSlicesGetter
+	client    rest.Interface
 	namespace string
 	conns     *conns // nil: not ours
 }
 
 // acquire returns the client and the namespace of targets without one; "": there is none. Who got no error
 // calls release once.
-func (a *access) acquire() (discoveryclient.EndpointSlicesGetter, string, error) {
+func (a *access) acquire() (rest.Interface, string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.users == 0 {
@@ -72,12 +76,33 @@ func (a *access) open() error {
 	if config.Transport == nil { // else the user's own, which dials by itself
 		config.Dial = conns.DialContext
 	}
-	client, err := discoveryclient.NewForConfig(config)
+	client, err := newClient(config)
 	if err != nil {
 		return err
 	}
 	a.client, a.namespace, a.conns = client, namespace, conns
 	return nil
+}
+
+// newClient returns a client for EndpointSlices alone. client-go's generated one knows every kind of Kubernetes, which
+// would make a program 16 MB larger.
+func newClient(config *rest.Config) (rest.Interface, error) {
+	kinds := runtime.NewScheme()
+	if err := discoveryv1.AddToScheme(kinds); err != nil {
+		return nil, err
+	}
+	metav1.AddToGroupVersion(kinds, schema.GroupVersion{Version: "v1"}) // the status of an error
+	config.GroupVersion = &discoveryv1.SchemeGroupVersion
+	config.APIPath = "/apis"
+	config.NegotiatedSerializer = rest.CodecFactoryForGeneratedClient(kinds, serializer.NewCodecFactory(kinds)).WithoutConversion()
+	if config.ContentType == "" && config.AcceptContentTypes == "" {
+		config.ContentType = runtime.ContentTypeProtobuf
+		config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	}
+	if config.UserAgent == "" {
+		config.UserAgent = rest.DefaultKubernetesUserAgent()
+	}
+	return rest.RESTClientFor(config)
 }
 
 // load returns where the API server is, in a copy, and the namespace that goes with it.

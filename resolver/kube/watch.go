@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 )
@@ -33,18 +34,20 @@ func (r *watcher) watch(ctx context.Context) {
 	var silent klog.Logger // client-go would write each failure to stderr; OnError is told instead
 	ctx = klog.NewContext(ctx, silent)
 	var told error // by the watch: the reflector goes on by itself after some of them
-	api := r.client.EndpointSlices(r.target.Namespace)
-	selector := discoveryv1.LabelServiceName + "=" + r.target.Service
+	get := func(o metav1.ListOptions) *rest.Request {
+		o.LabelSelector = discoveryv1.LabelServiceName + "=" + r.target.Service
+		return r.client.Get().Namespace(r.target.Namespace).Resource("endpointslices").VersionedParams(&o, metav1.ParameterCodec)
+	}
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			ctx, cancel := context.WithTimeout(ctx, listTimeout)
 			defer cancel()
-			o.LabelSelector = selector
-			return api.List(ctx, o)
+			list := &discoveryv1.EndpointSliceList{}
+			return list, get(o).Do(ctx).Into(list)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.LabelSelector = selector
-			w, err := api.Watch(ctx, o)
+			o.Watch = true
+			w, err := get(o).Watch(ctx)
 			if err != nil && ctx.Err() == nil {
 				told = err
 				r.fail(err)

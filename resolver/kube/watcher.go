@@ -9,7 +9,7 @@ import (
 
 	"google.golang.org/grpc/resolver"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
+	"k8s.io/client-go/rest"
 )
 
 // gather is for how long further changes are waited for after one: a rolling update changes slices many times a
@@ -29,7 +29,7 @@ type watcher struct {
 	target  Target
 	name    string // the target, as the channel has it
 	cc      resolver.ClientConn
-	client  discoveryclient.EndpointSlicesGetter
+	client  rest.Interface
 	store   *store
 	failed  chan error // from the watch, the newest
 	cancel  context.CancelFunc

@@ -501,7 +501,7 @@ func TestAGivenClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.api.set(slice("a", pod("1", "10.0.0.1")))
-		r := build(t, kube.Builder(kube.WithClient(client)), target, w.cc)
+		r := build(t, kube.Builder(kube.WithClient(client.RESTClient())), target, w.cc)
 		synctest.Wait()
 		w.cc.want(t, "10.0.0.1:50051", 1)
 		r.Close()
