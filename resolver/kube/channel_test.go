@@ -299,7 +299,7 @@ func parseDocument(text string) (*document.Document, error) {
 func TestAfterTheGraceTime(t *testing.T) {
 	steadytest.Run(t, func(t *testing.T) {
 		for policy, want := range map[string]string{
-			"pick_first": "kube: orders.shop:grpc: its 1 EndpointSlices are empty", "round_robin": "", "steady_least_request": "",
+			"pick_first": "kube: orders.shop:grpc: its 1 EndpointSlices are empty", "round_robin": "", "steady_least_request": "kube: orders.shop:grpc: its 1 EndpointSlices are empty",
 		} {
 			w := newWorld(t)
 			f := fleet(t, w, "10.0.0.1")

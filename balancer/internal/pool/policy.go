@@ -2,6 +2,7 @@ package pool
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -268,8 +269,26 @@ func stateName(s connectivity.State) string {
 	}
 }
 
-// ResolverError is told when the resolver fails; what it said before stays in force.
-func (p *policy) ResolverError(err error) { p.child.ResolverError(err) }
+// ResolverError is told when the resolver fails; what it said before stays in force. Without any endpoint its reason
+// is what callers get: endpointsharding has nobody to tell it to them.
+func (p *policy) ResolverError(err error) {
+	p.child.ResolverError(err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(p.children) > 0 {
+		return
+	}
+	p.state = balancer.State{ConnectivityState: connectivity.TransientFailure, Picker: failing{err}}
+	p.told = true
+	p.ClientConn.UpdateState(p.state)
+}
+
+// failing is the picker of a channel without endpoints.
+type failing struct{ reason error }
+
+func (f failing) Pick(balancer.PickInfo) (balancer.PickResult, error) {
+	return balancer.PickResult{}, fmt.Errorf("no endpoints: %w", f.reason)
+}
 
 // ExitIdle connects.
 func (p *policy) ExitIdle() { p.child.ExitIdle() }
