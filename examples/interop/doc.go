@@ -2,5 +2,6 @@
 // them becomes a dependency of the library.
 //
 // Now: grpc-go's own interop client and server, with all interceptors of steady on, both ways; go-grpc-middleware
-// around steady; and, in promql, the expressions of docs/metrics.md in a Prometheus.
+// around steady; xDS with go-control-plane; etcd's own resolver with an etcd (.ci/heavy/etcd); and, in promql, the
+// expressions of docs/metrics.md in a Prometheus.
 package interop

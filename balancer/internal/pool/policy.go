@@ -2,13 +2,13 @@ package pool
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/balancer"
-	"google.golang.org/grpc/balancer/base"
 	"google.golang.org/grpc/balancer/endpointsharding"
 	"google.golang.org/grpc/balancer/pickfirst"
 	"google.golang.org/grpc/connectivity"
@@ -269,17 +269,25 @@ func stateName(s connectivity.State) string {
 	}
 }
 
-// ResolverError is told when the resolver fails; what it said before stays in force. Where that is nothing,
-// endpointsharding has nobody to tell: calls are told here.
+// ResolverError is told when the resolver fails; what it said before stays in force. Without any endpoint its reason
+// is what callers get: endpointsharding has nobody to tell it to them.
 func (p *policy) ResolverError(err error) {
 	p.child.ResolverError(err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.closed && len(p.children) == 0 {
-		p.state = balancer.State{ConnectivityState: connectivity.TransientFailure, Picker: base.NewErrPicker(err)}
-		p.told = true
-		p.ClientConn.UpdateState(p.state)
+	if p.closed || len(p.children) > 0 {
+		return
 	}
+	p.state = balancer.State{ConnectivityState: connectivity.TransientFailure, Picker: failing{err}}
+	p.told = true
+	p.ClientConn.UpdateState(p.state)
+}
+
+// failing is the picker of a channel without endpoints.
+type failing struct{ reason error }
+
+func (f failing) Pick(balancer.PickInfo) (balancer.PickResult, error) {
+	return balancer.PickResult{}, fmt.Errorf("no endpoints: %w", f.reason)
 }
 
 // ExitIdle connects.
