@@ -16,6 +16,7 @@ import (
 	_ "github.com/grpcsteady/steady/balancer/leastrequest"
 	_ "github.com/grpcsteady/steady/balancer/weighted"
 	"github.com/grpcsteady/steady/interceptors/steadytest"
+	"github.com/grpcsteady/steady/proto/document"
 	"github.com/grpcsteady/steady/resolver/file"
 	"github.com/grpcsteady/steady/resolver/internal/resolvertest"
 )
@@ -195,6 +196,24 @@ func TestDocuments(t *testing.T) {
 		w.write(two)
 		w.after(round, "a:1 b:1")
 	})
+}
+
+// TestTheGuide: what the guide and the package show is a file that is read.
+func TestTheGuide(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/resolvers.md")
+	must(t, err)
+	_, rest, _ := strings.Cut(string(guide), "```yaml\nendpoints:")
+	text, _, found := strings.Cut(rest, "```")
+	source, err := os.ReadFile("file.go")
+	must(t, err)
+	_, rest, _ = strings.Cut(string(source), "//\tendpoints:")
+	own, _, alsoFound := strings.Cut(rest, "\n//\n")
+	for name, text := range map[string]string{"the guide": text, "the package": strings.ReplaceAll(own, "\n//\t", "\n")} {
+		e, err := document.ReadEndpoints("x", []byte("endpoints:"+text))
+		if !found || !alsoFound || err != nil || len(e.List) != 3 || e.Document == nil {
+			t.Errorf("%s: %+v, %v", name, e, err)
+		}
+	}
 }
 
 // TestPlainChannels are given what gRPC takes where it does not take all.
