@@ -31,7 +31,8 @@ type Outlet struct {
 	listed bool       // a list was published, and not taken away since
 
 	// What follows is the goroutine's.
-	accepted *State // what gRPC has
+	accepted *State                     // what gRPC has
+	given    *serviceconfig.ParseResult // the last that it was given
 	result   *serviceconfig.ParseResult
 	parsed   *State // what result was made of
 	told     string // the last error; "": all is well since
@@ -138,7 +139,8 @@ func (o *Outlet) step(fresh bool) (ok, tried bool) {
 		return true, false
 	}
 	if len(state.Endpoints) == 0 {
-		_ = o.cc.UpdateState(resolver.State{}) // policies refuse an empty list, which is what it is to say
+		// Policies refuse an empty list, which is what it is to say. It says nothing about rules.
+		_ = o.cc.UpdateState(resolver.State{ServiceConfig: o.given})
 		o.accepted = nil
 		o.done(state)
 		o.cc.ReportError(reason)
@@ -151,6 +153,7 @@ func (o *Outlet) step(fresh bool) (ok, tried bool) {
 	}
 	s := state.forGRPC()
 	s.ServiceConfig = o.serviceConfig(state)
+	o.given = s.ServiceConfig
 	if err := o.cc.UpdateState(s); err != nil {
 		if r := s.ServiceConfig; r != nil && r.Err != nil {
 			err = fmt.Errorf("service config: %w", r.Err)

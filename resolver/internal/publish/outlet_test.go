@@ -137,6 +137,10 @@ func TestServiceConfigs(t *testing.T) {
 		o.Publish(s, nil)
 		synctest.Wait()
 		o.channel.Expect(t, "a full")
+		o.Withdraw(errors.New("nobody is left")) // which says nothing about rules
+		synctest.Wait()
+		o.channel.Expect(t, "none full", "error: nobody is left")
+		o.told(t, "nobody is left")
 		s.Config = "bad full"
 		o.Publish(s, nil)
 		synctest.Wait()
