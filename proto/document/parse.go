@@ -121,7 +121,7 @@ func clip(s string) string {
 		return s
 	}
 	cut := most
-	for !utf8.RuneStart(s[cut]) {
+	for cut > most-utf8.UTFMax && !utf8.RuneStart(s[cut]) { // a target may be no UTF-8
 		cut--
 	}
 	return s[:cut] + "..."

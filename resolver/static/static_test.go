@@ -198,7 +198,7 @@ func TestAuthority(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"", "a:1", "a:1,b:2", "[::1]:1", ",", "a:99999", "\x00:1", "a:1?weight=3&zone=a%20b,b:1?priority=2"} {
+	for _, s := range []string{"", "a:1", "a:1,b:2", "[::1]:1", ",", "a:99999", "\x00:1", "a:1?weight=3&zone=a%20b,b:1?priority=2", strings.Repeat("\xb5", 81)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
