@@ -20,9 +20,14 @@ type Pool struct {
 	epoch    time.Time
 	handle   *endpoint.Handle
 	settings atomic.Pointer[Settings]
-	sequence atomic.Uint64 // of picks, for policies that go round; it goes on over rebuilds
-	flying   atomic.Int64  // calls in flight of all endpoints; counted only if Settings.Bounded
 	kinds    kinds
+
+	// What every pick may write lies apart from what every pick reads.
+	_        cacheLine
+	sequence atomic.Uint64 // of picks, for policies that go round; it goes on over rebuilds
+	_        cacheLine
+	flying   atomic.Int64 // calls in flight of all endpoints; counted only if Settings.Bounded
+	_        cacheLine
 
 	mu      sync.Mutex // guards what follows, and what endpoints say is guarded by it
 	byKey   map[string]*Endpoint
@@ -34,6 +39,9 @@ type Pool struct {
 	news    []endpoint.Change // to be told
 	telling bool              // a goroutine is telling it
 }
+
+// cacheLine keeps what lies on its two sides from being fetched together.
+type cacheLine [64]byte
 
 // totals are what the calls to all listed endpoints came to, as of some instant.
 type totals struct {
